@@ -1,0 +1,60 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whether KVM really runs guests on this host.
+
+/dev/kvm can exist, and open, where no guest gets through its boot (nested
+virtualization with a part missing). Only a guest that boots proves it.
+"""
+
+import functools
+import glob
+import os
+
+from oslo_log import log
+
+from nova_flexmem import exception
+from nova_flexmem import process
+
+LOG = log.getLogger(__name__)
+
+#: A Linux without a root filesystem panics about 1 s after power-on under
+#: KVM, and ends QEMU by way of panic=-1 and -no-reboot.
+_PROBE_TIMEOUT_S = 10
+
+
+def newest_host_kernel():
+    """Return the path of the kernel that /boot changed last, or None."""
+    return max(glob.glob('/boot/vmlinuz-*'), key=os.path.getmtime,
+               default=None)
+
+
+@functools.cache
+def kvm_works(kernel=None):
+    """Return whether a Linux guest boots under KVM here.
+
+    :param kernel: path of a bzImage to try it with; default: a kernel of
+        the host's own
+    """
+    kernel = kernel or newest_host_kernel()
+    if kernel is None or not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        return False
+    try:
+        process.run('qemu-system-x86_64', '-machine', 'q35,accel=kvm',
+                    '-cpu', 'max', '-m', '256', '-nodefaults',
+                    '-display', 'none', '-no-reboot', '-kernel', kernel,
+                    '-append', 'panic=-1', timeout_s=_PROBE_TIMEOUT_S)
+    except exception.ProgramFailed as e:
+        LOG.warning('/dev/kvm is there, but a guest does not boot with it'
+                    ' (%s); using TCG, which is many times slower', e)
+        return False
+    return True

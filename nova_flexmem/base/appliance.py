@@ -1,0 +1,205 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The libguestfs appliance: a small VM in which tenant filesystems are read.
+
+Tenant bytes meet the appliance's kernel, never the host's. One guestfish is
+held open over pipes for a whole build, so that the appliance starts once; it
+ends, and the appliance with it, when our end of the pipes closes, whatever
+the cause. The appliance is libguestfs's own plus the packages that make a
+base's root filesystem, by libguestfs's own means (supermin, see guestfs(3)
+LIBGUESTFS_PATH): nothing of the system's libguestfs is changed.
+"""
+
+import collections
+import dataclasses
+import glob
+import os
+import queue
+import subprocess
+import threading
+import time
+import uuid
+
+from nova_flexmem import accel
+from nova_flexmem import exception
+from nova_flexmem import process
+
+#: Packages the appliance needs beyond libguestfs's own choice.
+_PACKAGES = ('erofs-utils',)
+
+#: Where distributions install libguestfs's supermin appliance.
+_SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
+                     '/usr/lib64/guestfs/supermin.d',
+                     '/usr/lib/guestfs/supermin.d')
+
+
+@dataclasses.dataclass(frozen=True)
+class Drive:
+    """A disk of the appliance: /dev/sda for the first, and so on."""
+
+    path: str
+    format: str
+    readonly: bool
+
+
+class Appliance:
+    """A running appliance; a context manager.
+
+    :param home: a folder for the appliance's image, kept between builds
+    :param drives: its disks, a list of Drive
+    :param timeout_s: seconds that it may live
+    :param file_size_bytes: the largest file it may write on the host
+    """
+
+    def __init__(self, home, drives, *, timeout_s, file_size_bytes):
+        self._home = home
+        self._drives = drives
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+        self._limits = process.Limits(
+            address_space_bytes=16 * process.GIB,
+            # supermin's own disk image is 4 GiB, sparse
+            file_size_bytes=max(file_size_bytes, 5 * process.GIB),
+            cpu_s=int(timeout_s) * 4)
+        self._marker = uuid.uuid4().hex
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._errors: collections.deque[str] = collections.deque(maxlen=20)
+
+    def __enter__(self):
+        self._popen = process.start('guestfish', limits=self._limits,
+                                    env=_environment(self._home))
+        self._readers = [
+            threading.Thread(target=self._read_output, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True)]
+        for reader in self._readers:
+            reader.start()
+        try:
+            for drive in self._drives:
+                self.command('add-drive', drive.path,
+                             f'readonly:{str(drive.readonly).lower()}',
+                             f'format:{drive.format}')
+            self.command('set-smp', '2')
+            self.command('run')
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, exc_type, exc, traceback):
+        if exc_type is None:
+            self.command('umount-all')
+            self.command('shutdown')
+        self._end()
+
+    def command(self, *words):
+        """Run one guestfish command.
+
+        :returns: its output, a list of lines
+        :raises: ProgramFailed on an error, which ends the appliance too
+        """
+        if any(character in word for word in words for character in "'\n"):
+            raise exception.ProgramFailed(
+                program='guestfish', reason=f'{words!r} can not be quoted')
+        line = ' '.join(f"'{word}'" for word in words)
+        try:
+            self._popen.stdin.write(f'{line}\necho {self._marker}\n')
+            self._popen.stdin.flush()
+        except OSError:
+            pass  # it ended; its output says why
+        lines = []
+        while (answer := self._next_line()) != self._marker:
+            if answer is None:
+                raise exception.ProgramFailed(program='guestfish',
+                                              reason=self._why())
+            lines.append(answer)
+        return lines
+
+    def shell(self, script):
+        """Run a shell script in the appliance, outside the tenant's root.
+
+        The tenant's root is at /sysroot there, and none of its programs run.
+        """
+        return self.command('debug', 'sh', script)
+
+    def _next_line(self):
+        try:
+            return self._lines.get(
+                timeout=max(0, self._deadline - time.monotonic()))
+        except queue.Empty:
+            self._end()
+            raise exception.ProgramFailed(
+                program='guestfish',
+                reason=f'no end after {self._timeout_s:.0f} s')
+
+    def _why(self):
+        returncode = self._popen.wait()
+        for reader in self._readers:
+            reader.join(timeout=5)
+        said = [e for e in self._errors if 'error:' in e] or self._errors
+        return process.reason(returncode, '\n'.join(said))
+
+    def _read_output(self):
+        for line in self._popen.stdout:
+            self._lines.put(line.rstrip('\n'))
+        self._lines.put(None)
+
+    def _read_errors(self):
+        for line in self._popen.stderr:
+            if line.strip():
+                self._errors.append(line.strip())
+
+    def _end(self):
+        self._popen.stdin.close()
+        try:
+            self._popen.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
+def _environment(home):
+    """Return guestfish's environment; sets up the appliance's parts in home.
+
+    :raises: ProgramFailed if libguestfs is not installed
+    """
+    system = next((found for pattern in _SYSTEM_APPLIANCE
+                   for found in glob.glob(pattern)), None)
+    if system is None:
+        raise exception.ProgramFailed(
+            program='guestfish', reason='libguestfs is not installed (no'
+            ' supermin.d folder); install guestfish and libguestfs-xfs')
+    parts = os.path.join(home, 'supermin.d')
+    for folder in (parts, os.path.join(home, 'cache'),
+                   os.path.join(home, 'tmp')):
+        os.makedirs(folder, exist_ok=True)
+    for name in os.listdir(system):
+        _symlink(os.path.join(system, name), os.path.join(parts, name))
+    packages = os.path.join(parts, 'zz-packages-flexmem')
+    if not os.path.exists(packages):
+        temporary = f'{packages}.{uuid.uuid4().hex}'
+        with open(temporary, 'w', encoding='ascii') as f:
+            f.writelines(f'{package}\n' for package in _PACKAGES)
+        os.rename(temporary, packages)
+    return {'LIBGUESTFS_BACKEND': 'direct',
+            'LIBGUESTFS_BACKEND_SETTINGS':
+                '' if accel.kvm_works() else 'force_tcg',
+            'LIBGUESTFS_PATH': home,
+            'LIBGUESTFS_CACHEDIR': os.path.join(home, 'cache'),
+            'LIBGUESTFS_TMPDIR': os.path.join(home, 'tmp')}
+
+
+def _symlink(target, path):
+    try:
+        os.symlink(target, path)
+    except FileExistsError:
+        pass

@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Options of nova-flexmem, group [flexmem] of nova.conf."""
+
+import copy
+
+from oslo_config import cfg
+
+GROUP = cfg.OptGroup('flexmem', title='FlexMem: instances of one image share'
+                                      ' its pages on the host')
+
+OPTS = [
+    cfg.StrOpt(
+        'store_path', default='/var/lib/nova-flexmem',
+        help="""
+Folder of the base store of this host.
+
+It holds one base directory per image, about as large as the files in the
+image, plus 400 MiB for the appliance that reads images. Instances map their
+base from here, so it must be a local filesystem: on a network filesystem every
+page fault of every instance would go over the network."""),
+    cfg.StrOpt(
+        'rootfs', default='auto', choices=['auto', 'erofs', 'ext4'],
+        help="""
+Root filesystem of new bases.
+
+``auto`` takes EROFS where the kernel of the image has it, else ext4. EROFS
+packs files without gaps: it costs every guest less memory for page structs
+(64 bytes per 4 KiB of root.pmem) than ext4 does."""),
+    cfg.IntOpt(
+        'max_virtual_size_gib', default=128, min=1,
+        help="""
+Largest virtual disk size in GiB of an image that a base is built from.
+
+A larger image is refused before any of it is read. It limits what one tenant's
+image can make a host do."""),
+    cfg.IntOpt(
+        'max_base_size_gib', default=32, min=1,
+        help="""
+Largest size in GiB of a base's root.pmem, and with that of the files in an
+image. A build that would need more stops and leaves nothing behind."""),
+    cfg.IntOpt(
+        'build_timeout_s', default=1800, min=60,
+        help="""
+Seconds after which the build of a base is given up.
+
+Longer lets large images through on slow hosts; shorter frees the host sooner
+from an image that was made to take long."""),
+    cfg.ListOpt(
+        'direct_paths', default=['/var/lib/docker', '/var/lib/containerd',
+                                 '/var/lib/containers', '/var/lib/kubelet'],
+        help="""
+Folders in the guest that lie directly on the delta, not on the overlay.
+
+Linux refuses an overlay whose upper layer is on an overlay, which is what
+container engines in the guest would ask for. What the image has in such a
+folder is copied to the delta at the first boot, so large folders cost private
+disk and boot time."""),
+    cfg.IntOpt(
+        'remove_unused_base_minimum_age_s', default=86400, min=0,
+        help="""
+Seconds that a base must have been out of use before ageing removes it.
+
+Longer keeps a rebuild away from images that come back; shorter frees disk. A
+base that any instance uses is never removed."""),
+]
+
+
+def register_opts(conf):
+    """Register the options with a ConfigOpts."""
+    conf.register_group(GROUP)
+    conf.register_opts(OPTS, group=GROUP)
+
+
+def list_opts():
+    """Return the options for oslo-config-generator."""
+    return [(GROUP, copy.deepcopy(OPTS))]

@@ -1,0 +1,90 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The exceptions of nova-flexmem, one tree.
+
+Every message is one line that names the file or instance, the cause, and what
+an operator can do about it.
+"""
+
+
+class FlexMemException(Exception):
+    """Base of everything this package raises on purpose."""
+
+    msg_fmt = 'an unknown error occurred'
+
+    def __init__(self, **kwargs):
+        self.kwargs = kwargs
+        message = self.msg_fmt % kwargs
+        super().__init__(' '.join(message.split()))
+
+
+class ImageRefused(FlexMemException):
+    """An image can't become a base; nothing was created."""
+
+    msg_fmt = '%(image)s: %(reason)s'
+
+
+class BuildFailed(FlexMemException):
+    """A helper program failed or a resource ran out during a build."""
+
+    msg_fmt = 'building a base from %(image)s failed: %(reason)s'
+
+
+class ProgramFailed(FlexMemException):
+    """A helper program ended with an error, or overran one of its limits."""
+
+    msg_fmt = '%(program)s failed: %(reason)s'
+
+
+class BaseNotFound(FlexMemException):
+    """No published base answers to a key or to the beginning of one."""
+
+    msg_fmt = ('%(key)s: no such base in %(store)s; "nova-flexmem image list"'
+               ' shows the bases there are')
+
+
+class BaseAmbiguous(FlexMemException):
+    """The beginning of a key fits several bases."""
+
+    msg_fmt = '%(key)s: several bases in %(store)s begin with it; give more'
+
+
+class BaseDamaged(FlexMemException):
+    """A base is not what its manifest says; no guest may start from it."""
+
+    msg_fmt = ('%(path)s: %(reason)s; remove the base with "nova-flexmem image'
+               ' remove --force %(key)s" and build it again')
+
+
+class BaseInUse(FlexMemException):
+    """A base can't be removed because instances use it."""
+
+    msg_fmt = '%(key)s: in use by %(users)s; it was not removed'
+
+
+class StoreUnusable(FlexMemException):
+    """The base store can't be read or written."""
+
+    msg_fmt = '%(store)s: %(reason)s'
+
+
+class DomainRefused(FlexMemException):
+    """A libvirt domain can't take a FlexMem device."""
+
+    msg_fmt = 'domain %(domain)s: %(reason)s'
+
+
+class DemoFailed(FlexMemException):
+    """The demonstration could not be carried through."""
+
+    msg_fmt = '%(reason)s'

@@ -1,0 +1,121 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Helper programs: the one place that runs them.
+
+Each one gets a time limit and resource limits, dies with the process that
+started it, and may not gain privileges. Nothing goes through a shell.
+"""
+
+import dataclasses
+import os
+import subprocess
+
+from oslo_concurrency import processutils
+
+from nova_flexmem import exception
+
+GIB = 1 << 30
+
+#: Kills the program when its starter dies, and stops setuid from working.
+_GUARD = ('setpriv', '--pdeathsig', 'KILL', '--no-new-privs', '--')
+
+#: The environment of helper programs: English messages, UTC, no user files.
+_ENVIRONMENT = {'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'HOME': '/',
+                'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:'
+                        '/sbin:/bin'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a helper program may use (see setrlimit(2))."""
+
+    address_space_bytes: int = 4 * GIB
+    file_size_bytes: int = 64 * GIB
+    cpu_s: int = 600
+
+
+def environment(**extra):
+    """Return a small, fixed environment for helper programs."""
+    return _ENVIRONMENT | extra
+
+
+def run(*argv, timeout_s, limits=Limits(), env=None, stdin=None):
+    """Run a program to its end.
+
+    :param timeout_s: wall-clock seconds after which it is killed
+    :param limits: its Limits
+    :param env: more environment variables, a dict
+    :param stdin: text for its standard input
+    :returns: its standard output, text
+    :raises: ProgramFailed with the end of what it wrote to standard error
+    """
+    try:
+        out, _err = processutils.execute(
+            *_GUARD, *argv, timeout=timeout_s, process_input=stdin,
+            env_variables=environment(**(env or {})), on_completion=_end,
+            prlimit=processutils.ProcessLimits(
+                address_space=limits.address_space_bytes,
+                file_size=limits.file_size_bytes, core_file_size=0,
+                cpu_time=limits.cpu_s))
+    except subprocess.TimeoutExpired:
+        raise exception.ProgramFailed(
+            program=argv[0], reason=f'no end after {timeout_s:.0f} s')
+    except processutils.ProcessExecutionError as e:
+        raise exception.ProgramFailed(program=argv[0],
+                                      reason=reason(e.exit_code, e.stderr))
+    except OSError as e:
+        raise exception.ProgramFailed(program=argv[0], reason=str(e))
+    return out
+
+
+def _end(popen):
+    """Kill a program that overran its time; processutils leaves it running."""
+    if popen.poll() is None:
+        popen.kill()
+        popen.wait()
+
+
+def start(*argv, limits=Limits(), env=None, cwd=None):
+    """Start a program to talk to over pipes.
+
+    :returns: a subprocess.Popen with text pipes; the caller ends it
+    :raises: ProgramFailed if it can't be started
+    """
+    prlimit = ('prlimit', f'--as={limits.address_space_bytes}',
+               f'--fsize={limits.file_size_bytes}', '--core=0',
+               f'--cpu={limits.cpu_s}', '--')
+    try:
+        return subprocess.Popen(
+            [*_GUARD, *prlimit, *argv], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors='replace', env=environment(**(env or {})), cwd=cwd,
+            bufsize=1, start_new_session=True)
+    except OSError as e:
+        raise exception.ProgramFailed(program=argv[0], reason=str(e))
+
+
+def reason(returncode, stderr):
+    """Say in one line why a program ended, from its code and its words."""
+    lines = [line.strip() for line in (stderr or '').splitlines()
+             if line.strip()]
+    if lines:
+        return lines[-1][:500]
+    if returncode and returncode < 0:
+        return f'ended by signal {-returncode}'
+    return f'exit code {returncode}'
+
+
+def available(program):
+    """Return whether a program is on the helpers' PATH."""
+    return any(os.access(os.path.join(folder, program), os.X_OK)
+               for folder in _ENVIRONMENT['PATH'].split(':'))
