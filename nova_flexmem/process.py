@@ -49,19 +49,22 @@ def environment(**extra):
     return _ENVIRONMENT | extra
 
 
-def run(*argv, timeout_s, limits=Limits(), env=None, stdin=None):
+def run(*argv, timeout_s, limits=Limits(), env=None, stdin=None,
+        expected=(0,)):
     """Run a program to its end.
 
     :param timeout_s: wall-clock seconds after which it is killed
     :param limits: its Limits
     :param env: more environment variables, a dict
     :param stdin: text for its standard input
+    :param expected: exit codes that are no failure
     :returns: its standard output, text
     :raises: ProgramFailed with the end of what it wrote to standard error
     """
     try:
         out, _err = processutils.execute(
             *_GUARD, *argv, timeout=timeout_s, process_input=stdin,
+            check_exit_code=list(expected),
             env_variables=environment(**(env or {})), on_completion=_end,
             prlimit=processutils.ProcessLimits(
                 address_space=limits.address_space_bytes,
@@ -100,6 +103,24 @@ def start(*argv, limits=Limits(), env=None, cwd=None):
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             errors='replace', env=environment(**(env or {})), cwd=cwd,
             bufsize=1, start_new_session=True)
+    except OSError as e:
+        raise exception.ProgramFailed(program=argv[0], reason=str(e))
+
+
+def daemon(*argv, log_path):
+    """Start a daemon in the foreground, as our child and without limits.
+
+    It is asked to end when its starter dies. Its output goes to log_path.
+
+    :returns: a subprocess.Popen; the caller ends it
+    :raises: ProgramFailed if it can't be started
+    """
+    try:
+        with open(log_path, 'ab') as log_file:
+            return subprocess.Popen(
+                ['setpriv', '--pdeathsig', 'TERM', '--', *argv],
+                stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file,
+                env=environment(), start_new_session=True)
     except OSError as e:
         raise exception.ProgramFailed(program=argv[0], reason=str(e))
 

@@ -110,7 +110,7 @@ class Appliance:
         if any(character in word for word in words for character in "'\n"):
             raise exception.ProgramFailed(
                 program='guestfish', reason=f'{words!r} can not be quoted')
-        line = ' '.join(f"'{word}'" for word in words)
+        line = ' '.join([words[0], *(f"'{word}'" for word in words[1:])])
         try:
             self._popen.stdin.write(f'{line}\necho {self._marker}\n')
             self._popen.stdin.flush()

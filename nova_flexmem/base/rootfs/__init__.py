@@ -9,3 +9,57 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
+"""Root filesystems of bases: the plugins of nova_flexmem.rootfs."""
+
+import abc
+import dataclasses
+
+from stevedore import driver
+
+NAMESPACE = 'nova_flexmem.rootfs'
+
+#: Newest time that a base's files may have. mkfs would write the present
+#: into the superblock; with this, one image gives one base on every host.
+EPOCH = 4102444800  # 2100-01-01
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What a root tree holds; files with several names count once."""
+
+    size_bytes: int
+    inodes: int
+
+
+class RootFilesystem(abc.ABC):
+    """Makes one kind of root filesystem, inside an appliance."""
+
+    #: As mount -t calls it in the guest.
+    name: str
+
+    @abc.abstractmethod
+    def room_bytes(self, content):
+        """Return how large the filesystem of a Content can get."""
+
+    @abc.abstractmethod
+    def make(self, appliance, device, content, uuid):
+        """Make a filesystem of the tree at /sysroot.
+
+        :param appliance: a running Appliance
+        :param device: the disk in it to write to, for example /dev/sdb
+        :param content: a Content: what is at /sysroot
+        :param uuid: the filesystem's uuid
+        """
+
+    @abc.abstractmethod
+    def size_bytes(self, path):
+        """Return the size of the filesystem at the start of a file.
+
+        :raises: ProgramFailed if there is no such filesystem
+        """
+
+
+def load(name):
+    """Return the RootFilesystem of a name."""
+    return driver.DriverManager(NAMESPACE, name, invoke_on_load=True).driver

@@ -1,0 +1,291 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Turns an image into a base.
+
+The image is copied first, so that what is checked is what is built, then read
+inside an appliance: the root filesystem is made there as well, and the host
+sees of it only its bytes, the kernel, the modules and a few small files.
+"""
+
+import base64
+import dataclasses
+import datetime
+import hashlib
+import os
+import threading
+import uuid
+
+from oslo_concurrency import lockutils
+from oslo_log import log
+from pbr import version
+
+from nova_flexmem import exception
+from nova_flexmem.base import appliance as appliance_module
+from nova_flexmem.base import base
+from nova_flexmem.base import bootloader
+from nova_flexmem.base import fstab
+from nova_flexmem.base import initramfs
+from nova_flexmem.base import kernel as kernel_module
+from nova_flexmem.base import operating_system
+from nova_flexmem.base import rootfs as rootfs_module
+from nova_flexmem.base import source
+from nova_flexmem.base import sparse
+from nova_flexmem.base import store as store_module
+from nova_flexmem.base import superblock
+
+LOG = log.getLogger(__name__)
+
+GIB = 1 << 30
+
+_CHUNK_BYTES = 4 << 20
+_MAX_FSTAB_BYTES = 1 << 16
+_NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
+_FSTAB = '/etc/fstab'
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a base is built; see the options of the same names in conf."""
+
+    rootfs: str = 'auto'
+    max_virtual_size_bytes: int = 128 * GIB
+    max_base_size_bytes: int = 32 * GIB
+    timeout_s: int = 1800
+    allow_backing_chain: bool = False
+
+    @classmethod
+    def from_conf(cls, conf, **changes):
+        """Return the Options that a ConfigOpts asks for."""
+        group = conf.flexmem
+        return cls(**{'rootfs': group.rootfs,
+                      'max_virtual_size_bytes':
+                          group.max_virtual_size_gib * GIB,
+                      'max_base_size_bytes': group.max_base_size_gib * GIB,
+                      'timeout_s': group.build_timeout_s} | changes)
+
+
+def build(store, image, options=Options(), progress=lambda *_: None):
+    """Build the base of an image, unless the store has it.
+
+    Of several builds of one image at once, one builds and the others wait.
+
+    :param store: a Store
+    :param image: path of the image
+    :param progress: called with a stage's name and the fraction of it that
+        is done, None where that is not known
+    :returns: (the Base, whether it was built just now)
+    :raises: ImageRefused, BuildFailed, StoreUnusable
+    """
+    found = source.inspect(
+        image, max_virtual_size_bytes=options.max_virtual_size_bytes,
+        allow_backing_chain=options.allow_backing_chain)
+    sha256 = source.digest(found,
+                           lambda part: progress('reading the image', part))
+    key = store_module.key_of(sha256, options.rootfs)
+    with _locked(store, key, progress):
+        published = store.get(key)
+        if published is not None:
+            return published, False
+        with store.build_folder(key) as folder:
+            try:
+                with store.reporting():
+                    _Build(store, found, sha256, key, folder, options,
+                           progress).run()
+            except exception.ProgramFailed as e:
+                raise exception.BuildFailed(image=image, reason=str(e))
+    return store.get(key), True
+
+
+def _locked(store, key, progress):
+    """Return the key's lock as a context manager; says if it has to wait."""
+    try:
+        with store.lock(key, blocking=False):
+            pass
+    except lockutils.AcquireLockFailedException:
+        progress('waiting for another build of this image', None)
+    return store.lock(key)
+
+
+class _Build:
+    """One build: its stages share the folder and what they found out."""
+
+    def __init__(self, store, found, sha256, key, folder, options, progress):
+        self._store = store
+        self._source = found
+        self._sha256 = sha256
+        self._key = key
+        self._folder = folder
+        self._options = options
+        self._progress = progress
+        self._uuid = str(uuid.uuid5(_NAMESPACE, key))
+        self._target = self._path('base')
+        self._filesystem = self._path('rootfs')
+
+    def run(self):
+        os.mkdir(self._target)
+        copy = self._take_copy()
+        with open(self._filesystem, 'xb') as f:
+            f.truncate(self._options.max_base_size_bytes)
+        drives = [appliance_module.Drive(copy, self._source.format, True),
+                  appliance_module.Drive(self._filesystem, 'raw', False)]
+        self._progress('starting the appliance', None)
+        with appliance_module.Appliance(
+                self._store.folder('appliance'), drives,
+                timeout_s=self._options.timeout_s,
+                file_size_bytes=self._options.max_base_size_bytes) as a:
+            self._progress('inspecting the image', None)
+            system = operating_system.find(a, self._source.path)
+            tree = operating_system.Tree(a, system, self._folder)
+            self._progress('reading its kernel', None)
+            kernel = kernel_module.find(tree, self._source.path)
+            args = bootloader.kernel_args(tree, kernel.release)
+            self._replace_fstab(a, tree, system)
+            driver = self._rootfs_driver(kernel)
+            self._make_root(a, driver)
+        os.unlink(copy)
+        self._progress('writing the initramfs', None)
+        initramfs.build(self._path('base/initramfs'), kernel.modules,
+                        self._folder)
+        with open(self._path('base/kernel'), 'xb') as f:
+            f.write(kernel.image)
+        content_bytes = driver.size_bytes(self._filesystem)
+        files = {base.ROOT_PMEM: self._write_root_pmem(content_bytes),
+                 base.KERNEL: _file(self._path('base/kernel')),
+                 base.INITRAMFS: _file(self._path('base/initramfs'))}
+        base.Manifest(
+            format=base.FORMAT, key=self._key, uuid=self._uuid,
+            image_sha256=self._sha256, image_format=self._source.format,
+            image_virtual_size_bytes=self._source.virtual_size_bytes,
+            distro=f'{system.distro} {system.version}',
+            product=system.product, rootfs=driver.name,
+            rootfs_size_bytes=content_bytes, kernel_release=kernel.release,
+            kernel_others=list(kernel.others), kernel_args=args,
+            devices=list(kernel.devices), files=files,
+            built_at=datetime.datetime.now(datetime.UTC).isoformat(
+                timespec='seconds'),
+            built_by=version.VersionInfo('nova-flexmem').release_string(),
+        ).write(self._path('base/manifest.json'))
+        self._progress('publishing the base', None)
+        self._store.publish(self._target, self._key)
+
+    def _path(self, name):
+        return os.path.join(self._folder, name)
+
+    def _take_copy(self):
+        copy = source.take(
+            self._source, self._sha256, self._folder,
+            timeout_s=self._options.timeout_s,
+            progress=lambda part: self._progress('copying the image', part))
+        # what was inspected may have been another file of the same name
+        source.inspect(copy, max_virtual_size_bytes=self._options
+                       .max_virtual_size_bytes)
+        return copy
+
+    def _replace_fstab(self, appliance, tree, system):
+        """Lay a reduced fstab over the image's, which stays as it is."""
+        content = tree.read(_FSTAB, _MAX_FSTAB_BYTES)
+        if content is None:
+            return
+        text = fstab.reduce(content.decode(errors='surrogateescape'),
+                            system.mountpoints)
+        encoded = base64.b64encode(
+            text.encode(errors='surrogateescape')).decode()
+        appliance.shell(
+            f'f=/sysroot{_FSTAB}; [ -L /sysroot/etc ] || [ -L $f ] ||'
+            f' {{ cp -a $f /tmp/fstab && echo {encoded} | base64 -d'
+            ' > /tmp/fstab && mount --bind /tmp/fstab $f; }')
+
+    def _rootfs_driver(self, kernel):
+        name = self._options.rootfs
+        if name == 'auto':
+            name = kernel.rootfs[0]
+        elif name not in kernel.rootfs:
+            raise exception.ImageRefused(
+                image=self._source.path, reason=f'its kernel {kernel.release}'
+                f' can not mount {name} with DAX; build it with'
+                ' --rootfs auto')
+        return rootfs_module.load(name)
+
+    def _make_root(self, appliance, driver):
+        self._progress('measuring the files', None)
+        size, inodes = (
+            int(appliance.shell(f'du -s {what} /sysroot')[0].split()[0])
+            for what in ('--apparent-size -B1', '--inodes'))
+        content = rootfs_module.Content(size, inodes)
+        room = driver.room_bytes(content)
+        if room > self._options.max_base_size_bytes:
+            raise exception.ImageRefused(
+                image=self._source.path, reason='its base would need'
+                f' {room / GIB:.1f} GiB, the limit is '
+                f'{self._options.max_base_size_bytes / GIB:.1f} GiB; raise'
+                ' [flexmem] max_base_size_gib to build it')
+        # all the space now: a disk that is full later would halt the
+        # appliance instead of failing
+        with open(self._filesystem, 'r+b') as f:
+            os.posix_fallocate(f.fileno(), 0, room)
+        with _Watch(self._filesystem, size, lambda part: self._progress(
+                f'making the {driver.name} root filesystem', part)):
+            driver.make(appliance, '/dev/sdb', content, self._uuid)
+
+    def _write_root_pmem(self, content_bytes):
+        """Put the pfn superblock before the root filesystem."""
+        size = superblock.padded(superblock.DATA_OFFSET_BYTES + content_bytes)
+        sha256 = hashlib.sha256()
+        with (open(self._filesystem, 'rb') as reading,
+              open(self._path('base/root.pmem'), 'xb') as writing):
+            os.posix_fallocate(writing.fileno(), 0, size)
+
+            def write(data):
+                sha256.update(data)
+                writing.write(data)
+
+            write(superblock.pack(size, self._uuid))
+            left = content_bytes
+            while left:
+                data = reading.read(min(_CHUNK_BYTES, left))
+                write(data)
+                left -= len(data)
+                self._progress('writing root.pmem', 1 - left / content_bytes)
+            write(bytes(size - writing.tell()))
+        os.unlink(self._filesystem)
+        return base.File(size, sha256.hexdigest())
+
+
+class _Watch:
+    """Reports how far a file is written, until the end of the context."""
+
+    def __init__(self, path, expected_bytes, progress):
+        self._path = path
+        self._expected_bytes = max(1, expected_bytes)
+        self._progress = progress
+        self._ended = threading.Event()
+
+    def __enter__(self):
+        self._progress(0.0)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *_exc):
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._ended.wait(1):
+            self._progress(min(1.0, sparse.written_bytes(self._path)
+                               / self._expected_bytes))
+
+
+def _file(path):
+    with open(path, 'rb') as f:
+        return base.File(os.path.getsize(path),
+                         hashlib.file_digest(f, 'sha256').hexdigest())

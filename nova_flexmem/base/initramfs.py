@@ -1,0 +1,92 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The guest's initramfs: a static busybox, the kernel's modules and one /init.
+
+Nothing in it knows a distribution. It is the same, byte for byte, for the
+same kernel and the same version of this package.
+"""
+
+import gzip
+import os
+import shutil
+
+from nova_flexmem import exception
+from nova_flexmem import process
+
+BUSYBOX = '/bin/busybox'
+
+_APPLETS = ('sh', 'cat', 'chown', 'chroot', 'cp', 'echo', 'grep', 'insmod',
+            'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
+            'sleep', 'stat', 'switch_root', 'sync', 'tr')
+_FOLDERS = ('bin', 'dev', 'modules', 'proc', 'run', 'sys')
+_INIT = os.path.join(os.path.dirname(__file__), 'init')
+_LIMITS = process.Limits(file_size_bytes=1 << 30, cpu_s=60)
+
+
+def build(path, modules, folder):
+    """Write an initramfs.
+
+    :param path: the file to write, a gzip-compressed newc archive
+    :param modules: (name, content) of each module, in the order of loading
+    :param folder: an empty folder to work in
+    :raises: ProgramFailed if busybox or cpio can't be used
+    """
+    root = os.path.join(folder, 'initramfs')
+    for name in _FOLDERS:
+        os.makedirs(os.path.join(root, name))
+    _install_busybox(root)
+    shutil.copyfile(_INIT, os.path.join(root, 'init'))
+    os.chmod(os.path.join(root, 'init'), 0o755)
+    for name, content in modules:
+        with open(os.path.join(root, 'modules', f'{name}.ko'), 'wb') as f:
+            f.write(content)
+    with open(os.path.join(root, 'modules', 'order'), 'w') as order:
+        order.writelines(f'{name}.ko\n' for name, _content in modules)
+    _archive(root, path)
+    shutil.rmtree(root)
+
+
+def _install_busybox(root):
+    target = os.path.join(root, 'bin', 'busybox')
+    try:
+        shutil.copyfile(BUSYBOX, target)
+    except OSError as e:
+        raise exception.ProgramFailed(
+            program=BUSYBOX, reason=f'{e.strerror}; install busybox-static')
+    os.chmod(target, 0o755)
+    with open(target, 'rb') as f:
+        if b'/ld-linux-x86-64.so' in f.read(4096):
+            raise exception.ProgramFailed(
+                program=BUSYBOX, reason='it is not linked statically; install'
+                ' busybox-static')
+    for applet in _APPLETS:
+        os.symlink('busybox', os.path.join(root, 'bin', applet))
+
+
+def _archive(root, path):
+    names = ['.']
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        names += [os.path.relpath(os.path.join(folder, name), root)
+                  for name in sorted([*folders, *files])]
+    names.sort()
+    for name in names:
+        os.utime(os.path.join(root, name), (0, 0), follow_symlinks=False)
+    archive = f'{path}.cpio'
+    process.run('cpio', '--quiet', '-o', '-H', 'newc', '--reproducible',
+                '-R', '0:0', '-D', root, '-F', archive,
+                stdin='\n'.join(names), timeout_s=60, limits=_LIMITS)
+    with (open(archive, 'rb') as reading, open(path, 'xb') as target,
+          gzip.GzipFile('', 'wb', 9, target, mtime=0) as writing):
+        shutil.copyfileobj(reading, writing)
+    os.unlink(archive)

@@ -1,0 +1,62 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""ext4 without a journal, for guests whose kernel can't use EROFS."""
+
+import struct
+
+from nova_flexmem import exception
+from nova_flexmem.base import rootfs
+
+# struct ext4_super_block in Linux Documentation/filesystems/ext4
+_SUPERBLOCK_OFFSET = 1024
+_MAGIC = 0xef53
+_BLOCK_BYTES = 4096
+_INODE_BYTES = 256
+
+#: Room for directories, extents and bitmaps while the filesystem is filled;
+#: resize2fs takes back what was not needed.
+_SLACK = 1.1
+
+#: Kernels from before these features exist mount the filesystem too.
+_FEATURES = '^has_journal,^resize_inode,^metadata_csum_seed,^orphan_file'
+
+
+class Ext4(rootfs.RootFilesystem):
+
+    name = 'ext4'
+
+    def room_bytes(self, content):
+        # a block per inode for the end of its data
+        return int((content.size_bytes + content.inodes
+                    * (_INODE_BYTES + _BLOCK_BYTES)) * _SLACK) + (16 << 20)
+
+    def make(self, appliance, device, content, uuid):
+        inodes = int(content.inodes * _SLACK) + 64
+        blocks = self.room_bytes(content) // _BLOCK_BYTES
+        appliance.shell(
+            f'E2FSPROGS_FAKE_TIME={rootfs.EPOCH} mke2fs -q -F -t ext4'
+            f' -b {_BLOCK_BYTES} -I {_INODE_BYTES} -N {inodes} -m 0'
+            f' -O {_FEATURES} -E hash_seed={uuid},root_owner=0:0,nodiscard'
+            f' -U {uuid} -d /sysroot {device} {blocks}')
+        appliance.shell(
+            f'e2fsck -fy {device} >/dev/null 2>&1;'
+            f' E2FSPROGS_FAKE_TIME={rootfs.EPOCH} resize2fs -M {device}')
+
+    def size_bytes(self, path):
+        with open(path, 'rb') as f:
+            f.seek(_SUPERBLOCK_OFFSET)
+            superblock = f.read(1024)
+        if struct.unpack_from('<H', superblock, 56)[0] != _MAGIC:
+            raise exception.ProgramFailed(program='mke2fs',
+                                          reason='it made no filesystem')
+        return struct.unpack_from('<I', superblock, 4)[0] * _BLOCK_BYTES

@@ -1,0 +1,252 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Images as they are uploaded: what they are, whether they may be opened.
+
+The rule is agree or refuse: oslo.utils' format inspector and qemu-img, told
+the format, must see the same thing before any other program opens the file.
+"""
+
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+
+from oslo_utils.imageutils import format_inspector
+
+from nova_flexmem import exception
+from nova_flexmem import process
+from nova_flexmem.base import sparse
+
+GIB = 1 << 30
+
+_CHUNK_BYTES = 4 << 20
+_FICLONE = 0x40049409  # linux/fs.h
+_MAX_CHAIN = 16
+_INFO_LIMITS = process.Limits(address_space_bytes=GIB, cpu_s=30)
+_CHECK_CODES = (0, 2, 3)  # clean, corruptions, leaked clusters only
+_RAW = ('raw', 'gpt')
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An image that may be opened.
+
+    :ivar path: the file
+    :ivar format: 'raw' or 'qcow2'
+    :ivar virtual_size_bytes: of the disk a guest would see
+    :ivar chain: the files it is made of, the topmost (path) first
+    """
+
+    path: str
+    format: str
+    virtual_size_bytes: int
+    chain: tuple[str, ...]
+
+
+def inspect(path, *, max_virtual_size_bytes, allow_backing_chain=False):
+    """Find out what an image file is.
+
+    :returns: a Source
+    :raises: ImageRefused for anything that is not a raw or qcow2 disk that
+        stands on its own, and, with allow_backing_chain, for a chain that
+        is not made of such files alone
+    """
+    path = os.path.abspath(path)  # never a protocol of QEMU's, like nbd:
+    _check_readable(path)
+    image_format = _detect(path, allow_backing_chain)
+    info = _qemu_info(path, image_format)
+    size = info['virtual-size']
+    if size > max_virtual_size_bytes:
+        raise exception.ImageRefused(
+            image=path, reason=f'its virtual size of {size / GIB:.1f} GiB is'
+            f' above the limit of {max_virtual_size_bytes / GIB:.0f} GiB;'
+            ' raise [flexmem] max_virtual_size_gib to build it')
+    chain = [path]
+    while (below := info.get('full-backing-filename')) is not None:
+        if len(chain) == _MAX_CHAIN or below in chain:
+            raise exception.ImageRefused(
+                image=path, reason=f'its backing chain is longer than'
+                f' {_MAX_CHAIN} files or goes round')
+        below = os.path.abspath(below)
+        _check_readable(below)
+        chain.append(below)
+        below_format = _detect(below, True)
+        if info.get('backing-filename-format') != below_format:
+            raise exception.ImageRefused(
+                image=chain[-2], reason=f'says its backing file {below} is'
+                f' {info.get("backing-filename-format")}, but that is'
+                f' {below_format}')
+        info = _qemu_info(below, below_format)
+    return Source(path, image_format, size, tuple(chain))
+
+
+def digest(source, progress=None):
+    """Return the SHA-256 of an image, hexadecimal.
+
+    Of an image in several files, the SHA-256 of their digests.
+
+    :param progress: called with the fraction done, 0 to 1
+    :raises: ImageRefused if a file changes while it is read
+    """
+    digests = [_read(path, progress=progress) for path in source.chain]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256(''.join(digests).encode()).hexdigest()
+
+
+def take(source, expected, folder, *, timeout_s, progress=None):
+    """Take a private copy of an image, so that nobody can change it.
+
+    :param expected: what digest() returned
+    :param folder: where the copy goes
+    :returns: path of the copy, of the source's format; one file
+    :raises: ImageRefused if the image is not what it was
+    """
+    path = os.path.join(folder, f'image.{source.format}')
+    if len(source.chain) > 1:
+        process.run('qemu-img', 'convert', '-f', source.format, '-O',
+                    source.format, source.path, path, timeout_s=timeout_s)
+        actual = digest(source, progress)
+    else:
+        _copy(source.path, path)
+        actual = _read(path, progress=progress)
+    if actual != expected:
+        raise exception.ImageRefused(
+            image=source.path, reason='it changed while it was read')
+    return path
+
+
+def _check_readable(path):
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise exception.ImageRefused(image=path,
+                                         reason='not a regular file')
+        with open(path, 'rb'):
+            pass
+    except OSError as e:
+        raise exception.ImageRefused(image=path, reason=e.strerror)
+
+
+def _detect(path, allow_backing_chain):
+    """Return 'raw' or 'qcow2' after the inspector's safety checks."""
+    try:
+        inspector = format_inspector.detect_file_format(path)
+        if str(inspector) not in ('qcow2', *_RAW):
+            raise exception.ImageRefused(
+                image=path, reason=f'a {inspector} file; only raw and qcow2'
+                ' images can become a base')
+        if str(inspector) != 'gpt':  # its checks are about the boot sector
+            inspector.safety_check()
+    except format_inspector.SafetyCheckFailed as e:
+        failures = set(e.failures)
+        if allow_backing_chain:
+            failures.discard('backing_file')
+        if failures:
+            hint = (' (--allow-backing-chain accepts one)'
+                    if failures == {'backing_file'} else '')
+            reasons = '; '.join(str(e.failures[name])
+                                for name in sorted(failures))
+            raise exception.ImageRefused(image=path,
+                                         reason=f'{reasons}{hint}')
+    except (format_inspector.ImageFormatError, ValueError) as e:
+        raise exception.ImageRefused(
+            image=path, reason=f'not a usable disk image: {e}')
+    if str(inspector) == 'qcow2':
+        return 'qcow2'
+    if os.path.getsize(path) == 0 or os.path.getsize(path) % 512:
+        raise exception.ImageRefused(
+            image=path, reason='not a disk image: neither qcow2 nor a raw'
+            ' disk of whole 512-byte sectors')
+    return 'raw'
+
+
+def _qemu_info(path, image_format):
+    try:
+        info = json.loads(process.run(
+            'qemu-img', 'info', '--output=json', '-f', image_format, path,
+            timeout_s=30, limits=_INFO_LIMITS))
+        if image_format == 'qcow2':
+            check = json.loads(process.run(
+                'qemu-img', 'check', '--output=json', '-f', 'qcow2', path,
+                timeout_s=300, limits=_INFO_LIMITS, expected=_CHECK_CODES))
+            _check_whole(path, check, info['cluster-size'])
+    except exception.ProgramFailed as e:
+        raise exception.ImageRefused(
+            image=path, reason='damaged: '
+            f'{e.kwargs["reason"].removeprefix("qemu-img: ")}')
+    return info
+
+
+def _check_whole(path, check, cluster_bytes):
+    """Refuse a qcow2 file with corruptions, or with its end missing.
+
+    A file cut short opens well, and its lost clusters read as zeros.
+    """
+    corruptions = check.get('corruptions', 0)
+    if corruptions or check.get('check-errors', 0):
+        raise exception.ImageRefused(
+            image=path, reason=f'damaged: qemu-img check finds {corruptions}'
+            ' corruptions; upload it again')
+    missing = check.get('image-end-offset', 0) - os.path.getsize(path)
+    if missing >= cluster_bytes:  # the last cluster may be a short one
+        raise exception.ImageRefused(
+            image=path, reason=f'cut short: {missing} bytes at its end are'
+            ' missing; upload it again')
+
+
+def _copy(source, target):
+    """Copy a file, sharing its blocks where the filesystem can."""
+    with open(source, 'rb') as reading, open(target, 'xb') as writing:
+        try:
+            fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
+            return
+        except OSError as e:
+            if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV,
+                               errno.ENOTTY):
+                raise
+        os.truncate(writing.fileno(), os.fstat(reading.fileno()).st_size)
+        for offset, size in sparse.extents(reading.fileno()):
+            end = offset + size
+            while offset < end:
+                copied = os.copy_file_range(
+                    reading.fileno(), writing.fileno(),
+                    min(_CHUNK_BYTES, end - offset), offset, offset)
+                if copied == 0:
+                    return  # cut short meanwhile; the digest will tell
+                offset += copied
+
+
+def _read(path, progress=None):
+    """Return a file's SHA-256; see that it does not change meanwhile."""
+    sha256 = hashlib.sha256()
+    with open(path, 'rb') as f:
+        before = _state(f)
+        done = 0
+        while chunk := f.read(_CHUNK_BYTES):
+            sha256.update(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done / max(done, before[0]))
+        if _state(f) != before:
+            raise exception.ImageRefused(
+                image=path, reason='it changed while it was read')
+    return sha256.hexdigest()
+
+
+def _state(f):
+    status = os.fstat(f.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

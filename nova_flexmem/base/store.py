@@ -1,0 +1,302 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The base store: the folder of a host's bases.
+
+::
+
+    STORE/bases/KEY/           published bases, immutable
+    STORE/builds/KEY.RANDOM/   builds and removals under way
+    STORE/locks/               one lock per key
+    STORE/uses/KEY/USER        one empty file per user of a base
+    STORE/verified/KEY         the state in which a base was last verified
+    STORE/appliance/           the appliance that reads images
+
+A base appears whole by the rename of its build folder, and goes the same way.
+Locks end with the process that holds them, so a build folder whose lock is
+free is a leftover.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+
+from oslo_concurrency import lockutils
+from oslo_log import log
+
+from nova_flexmem import exception
+from nova_flexmem.base import base
+
+LOG = log.getLogger(__name__)
+
+_FOLDERS = ('bases', 'builds', 'locks', 'uses', 'verified', 'appliance')
+_KEY = re.compile(r'[0-9a-f]{32}')
+_USER = re.compile(r'[\w.-]{1,255}')
+_BOOT_ID = '/proc/sys/kernel/random/boot_id'
+
+
+def key_of(image_sha256, rootfs):
+    """Return the key of the base that an image becomes.
+
+    :param image_sha256: what source.digest returned
+    :param rootfs: the root filesystem asked for
+    """
+    text = f'{base.FORMAT} {rootfs} {image_sha256}'
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Store:
+    """The base store in a folder; makes it if it is not there.
+
+    :raises: StoreUnusable
+    """
+
+    def __init__(self, path):
+        self.path = os.path.abspath(path)
+        with self.reporting():
+            for name in _FOLDERS:
+                os.makedirs(os.path.join(self.path, name), exist_ok=True)
+
+    @contextlib.contextmanager
+    def reporting(self):
+        """Turn the operating system's errors into StoreUnusable."""
+        try:
+            yield
+        except OSError as e:
+            reason = e.strerror or str(e)
+            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                reason += '; free space in it, for example with "nova-flexmem'\
+                          ' image prune"'
+            raise exception.StoreUnusable(store=e.filename or self.path,
+                                          reason=reason)
+
+    def folder(self, name):
+        """Return the path of one of the store's folders."""
+        return os.path.join(self.path, name)
+
+    def lock(self, key, blocking=True):
+        """Return a context manager that holds the lock of a key.
+
+        :raises: lockutils.AcquireLockFailedException, when entered, if
+            another holds it and blocking is false
+        """
+        return lockutils.lock(f'flexmem-{key}', external=True,
+                              lock_path=self.folder('locks'),
+                              blocking=blocking)
+
+    def get(self, key):
+        """Return the Base of a key, or None.
+
+        :raises: BaseDamaged if it can't be used
+        """
+        path = os.path.join(self.folder('bases'), key)
+        return base.Base(path) if os.path.isdir(path) else None
+
+    def keys(self):
+        """Return the keys of all published bases, sorted."""
+        with self.reporting():
+            return sorted(name for name in os.listdir(self.folder('bases'))
+                          if _KEY.fullmatch(name))
+
+    def find(self, beginning):
+        """Return the key that begins with some characters.
+
+        :raises: BaseNotFound, BaseAmbiguous
+        """
+        found = [key for key in self.keys()
+                 if beginning and key.startswith(beginning)]
+        if len(found) > 1:
+            raise exception.BaseAmbiguous(key=beginning, store=self.path)
+        if not found:
+            raise exception.BaseNotFound(key=beginning, store=self.path)
+        return found[0]
+
+    @contextlib.contextmanager
+    def build_folder(self, key):
+        """Give a folder to build in; what is left in it at the end goes."""
+        path = os.path.join(self.folder('builds'),
+                            f'{key}.{uuid.uuid4().hex[:8]}')
+        with self.reporting():
+            os.mkdir(path, 0o700)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def publish(self, folder, key):
+        """Make a finished base directory appear under its key, at once.
+
+        The caller holds the key's lock.
+        """
+        with self.reporting():
+            for name in (*base.FILES, base.MANIFEST):
+                path = os.path.join(folder, name)
+                os.chmod(path, 0o444)
+                _sync(path)
+            os.chmod(folder, 0o755)
+            _sync(folder)
+            os.makedirs(os.path.join(self.folder('uses'), key), exist_ok=True)
+            os.rename(folder, os.path.join(self.folder('bases'), key))
+            _sync(self.folder('bases'))
+
+    def clean(self):
+        """Remove what killed builds and removals left behind."""
+        with self.reporting():
+            names = os.listdir(self.folder('builds'))
+        for name in names:
+            with contextlib.suppress(lockutils.AcquireLockFailedException):
+                with self.lock(name.partition('.')[0], blocking=False):
+                    LOG.info('Removing the leftover build %s', name)
+                    shutil.rmtree(os.path.join(self.folder('builds'), name),
+                                  ignore_errors=True)
+
+    def check(self, key):
+        """Return a base that a guest may start from.
+
+        Its bytes are read again once per boot of the host, and whenever its
+        files were touched.
+
+        :raises: BaseNotFound, BaseDamaged
+        """
+        found = self.get(key)
+        if found is None:
+            raise exception.BaseNotFound(key=key, store=self.path)
+        with open(_BOOT_ID) as f:
+            state = [f.read().strip(), found.states()]
+        path = os.path.join(self.folder('verified'), key)
+        try:
+            with open(path) as f:
+                if json.load(f) == state:
+                    return found
+        except (OSError, ValueError):
+            pass  # never verified, or the record is torn: verify
+        found.verify()
+        temporary = f'{path}.{uuid.uuid4().hex}'
+        with self.reporting():
+            with open(temporary, 'w') as f:
+                json.dump(state, f)
+            os.rename(temporary, path)
+        return found
+
+    def use(self, key, user):
+        """Record that somebody (an instance's uuid) uses a base.
+
+        :returns: the Base, checked
+        :raises: BaseNotFound, BaseDamaged
+        """
+        with self.lock(key):
+            found = self.check(key)
+            with self.reporting():
+                os.makedirs(os.path.join(self.folder('uses'), key),
+                            exist_ok=True)
+                open(self._use(key, user), 'a').close()
+        return found
+
+    def release(self, key, user):
+        """Take the record of use() back; it is no error if there is none."""
+        with self.reporting(), contextlib.suppress(FileNotFoundError):
+            os.unlink(self._use(key, user))
+
+    def users(self, key):
+        """Return who uses a base: by record, or by mapping it right now."""
+        try:
+            recorded = os.listdir(os.path.join(self.folder('uses'), key))
+        except FileNotFoundError:
+            recorded = []
+        return sorted(recorded) + [
+            f'process {pid}' for pid in _mapping(os.path.join(
+                self.folder('bases'), key, base.ROOT_PMEM))]
+
+    def unused_s(self, key):
+        """Return for how many seconds a base has been out of use."""
+        if self.users(key):
+            return 0.0
+        folder = os.path.join(self.folder('uses'), key)
+        with self.reporting():
+            os.makedirs(folder, exist_ok=True)
+            return max(0.0, time.time() - os.stat(folder).st_mtime)
+
+    def remove(self, key):
+        """Remove a base.
+
+        :raises: BaseInUse
+        """
+        with self.lock(key):
+            self._remove(key)
+
+    def prune(self, minimum_age_s):
+        """Remove the bases that have been out of use for long enough.
+
+        :returns: their keys
+        """
+        removed = []
+        for key in self.keys():
+            with self.lock(key):
+                if self.unused_s(key) >= minimum_age_s and not self.users(key):
+                    self._remove(key)
+                    removed.append(key)
+        return removed
+
+    def _remove(self, key):
+        users = self.users(key)
+        if users:
+            raise exception.BaseInUse(key=key, users=', '.join(users))
+        with self.reporting(), self.build_folder(key) as folder:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(os.path.join(self.folder('bases'), key),
+                          os.path.join(folder, 'removed'))
+            _sync(self.folder('bases'))
+            for name in ('uses', 'verified'):
+                path = os.path.join(self.folder(name), key)
+                if os.path.isdir(path):
+                    os.rmdir(path)
+                elif os.path.exists(path):
+                    os.unlink(path)
+
+    def _use(self, key, user):
+        if not _USER.fullmatch(user):
+            raise ValueError(f'{user!r} can not be a file name')
+        return os.path.join(self.folder('uses'), key, user)
+
+
+def _mapping(path):
+    """Return the ids of the processes (that we may look into) mapping a file.
+    """
+    try:
+        wanted = os.stat(path)
+    except FileNotFoundError:
+        return []
+    inode = f' {wanted.st_ino} '
+    pids = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/maps') as f:
+                if any(inode in line and line.rstrip('\n').endswith(path)
+                       for line in f):
+                    pids.append(pid)
+        except OSError:
+            continue  # gone meanwhile, or another user's
+    return pids
+
+
+def _sync(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
