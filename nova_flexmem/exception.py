@@ -63,7 +63,7 @@ class BaseDamaged(FlexMemException):
     """A base is not what its manifest says; no guest may start from it."""
 
     msg_fmt = ('%(path)s: %(reason)s; remove the base with "nova-flexmem image'
-               ' remove --force %(key)s" and build it again')
+               ' remove %(key)s" and build it again')
 
 
 class BaseInUse(FlexMemException):
@@ -88,3 +88,9 @@ class DemoFailed(FlexMemException):
     """The demonstration could not be carried through."""
 
     msg_fmt = '%(reason)s'
+
+
+class ConfigUnusable(FlexMemException):
+    """The configuration can't be read, or says something impossible."""
+
+    msg_fmt = 'configuration: %(reason)s'

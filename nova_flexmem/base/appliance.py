@@ -20,6 +20,7 @@ base's root filesystem, by libguestfs's own means (supermin, see guestfs(3)
 LIBGUESTFS_PATH): nothing of the system's libguestfs is changed.
 """
 
+import base64
 import collections
 import dataclasses
 import glob
@@ -45,11 +46,23 @@ _SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
 
 @dataclasses.dataclass(frozen=True)
 class Drive:
-    """A disk of the appliance: /dev/sda for the first, and so on."""
+    """A disk of the appliance.
+
+    guestfish's commands know the first as /dev/sda and so on. A shell script
+    must use device: the appliance's kernel may number its disks otherwise.
+
+    :ivar label: letters that name it
+    """
 
     path: str
     format: str
     readonly: bool
+    label: str
+
+    @property
+    def device(self):
+        """The disk's device file in the appliance."""
+        return f'/dev/disk/guestfs/{self.label}'
 
 
 class Appliance:
@@ -87,7 +100,8 @@ class Appliance:
             for drive in self._drives:
                 self.command('add-drive', drive.path,
                              f'readonly:{str(drive.readonly).lower()}',
-                             f'format:{drive.format}')
+                             f'format:{drive.format}',
+                             f'label:{drive.label}')
             self.command('set-smp', '2')
             self.command('run')
         except BaseException:
@@ -128,8 +142,12 @@ class Appliance:
         """Run a shell script in the appliance, outside the tenant's root.
 
         The tenant's root is at /sysroot there, and none of its programs run.
+        It ends at the first command that fails.
         """
-        return self.command('debug', 'sh', script)
+        encoded = base64.b64encode(script.encode()).decode()
+        return self.command(
+            'debug', 'sh',
+            f'echo {encoded} | base64 -d | bash -eu -o pipefail')
 
     def _next_line(self):
         try:

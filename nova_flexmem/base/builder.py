@@ -136,8 +136,10 @@ class _Build:
         copy = self._take_copy()
         with open(self._filesystem, 'xb') as f:
             f.truncate(self._options.max_base_size_bytes)
-        drives = [appliance_module.Drive(copy, self._source.format, True),
-                  appliance_module.Drive(self._filesystem, 'raw', False)]
+        target = appliance_module.Drive(self._filesystem, 'raw', False,
+                                        'target')
+        drives = [appliance_module.Drive(copy, self._source.format, True,
+                                         'image'), target]
         self._progress('starting the appliance', None)
         with appliance_module.Appliance(
                 self._store.folder('appliance'), drives,
@@ -151,7 +153,7 @@ class _Build:
             args = bootloader.kernel_args(tree, kernel.release)
             self._replace_fstab(a, tree, system)
             driver = self._rootfs_driver(kernel)
-            self._make_root(a, driver)
+            self._make_root(a, driver, target.device)
         os.unlink(copy)
         self._progress('writing the initramfs', None)
         initramfs.build(self._path('base/initramfs'), kernel.modules,
@@ -216,12 +218,9 @@ class _Build:
                 ' --rootfs auto')
         return rootfs_module.load(name)
 
-    def _make_root(self, appliance, driver):
+    def _make_root(self, appliance, driver, device):
         self._progress('measuring the files', None)
-        size, inodes = (
-            int(appliance.shell(f'du -s {what} /sysroot')[0].split()[0])
-            for what in ('--apparent-size -B1', '--inodes'))
-        content = rootfs_module.Content(size, inodes)
+        content = rootfs_module.measure(appliance)
         room = driver.room_bytes(content)
         if room > self._options.max_base_size_bytes:
             raise exception.ImageRefused(
@@ -233,9 +232,9 @@ class _Build:
         # appliance instead of failing
         with open(self._filesystem, 'r+b') as f:
             os.posix_fallocate(f.fileno(), 0, room)
-        with _Watch(self._filesystem, size, lambda part: self._progress(
+        with _Watch(self._filesystem, content.blocks * 4096, lambda part: self._progress(
                 f'making the {driver.name} root filesystem', part)):
-            driver.make(appliance, '/dev/sdb', content, self._uuid)
+            driver.make(appliance, device, content, self._uuid)
 
     def _write_root_pmem(self, content_bytes):
         """Put the pfn superblock before the root filesystem."""

@@ -33,7 +33,6 @@ import json
 import os
 import re
 import shutil
-import time
 import uuid
 
 from oslo_concurrency import lockutils
@@ -41,12 +40,12 @@ from oslo_log import log
 
 from nova_flexmem import exception
 from nova_flexmem.base import base
+from nova_flexmem.base import uses
 
 LOG = log.getLogger(__name__)
 
 _FOLDERS = ('bases', 'builds', 'locks', 'uses', 'verified', 'appliance')
 _KEY = re.compile(r'[0-9a-f]{32}')
-_USER = re.compile(r'[\w.-]{1,255}')
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 
@@ -68,6 +67,7 @@ class Store:
 
     def __init__(self, path):
         self.path = os.path.abspath(path)
+        self._uses = uses.Uses(self.folder('uses'))
         with self.reporting():
             for name in _FOLDERS:
                 os.makedirs(os.path.join(self.path, name), exist_ok=True)
@@ -150,7 +150,7 @@ class Store:
                 _sync(path)
             os.chmod(folder, 0o755)
             _sync(folder)
-            os.makedirs(os.path.join(self.folder('uses'), key), exist_ok=True)
+            self._uses.begin(key)
             os.rename(folder, os.path.join(self.folder('bases'), key))
             _sync(self.folder('bases'))
 
@@ -202,34 +202,23 @@ class Store:
         with self.lock(key):
             found = self.check(key)
             with self.reporting():
-                os.makedirs(os.path.join(self.folder('uses'), key),
-                            exist_ok=True)
-                open(self._use(key, user), 'a').close()
+                self._uses.add(key, user)
         return found
 
     def release(self, key, user):
         """Take the record of use() back; it is no error if there is none."""
-        with self.reporting(), contextlib.suppress(FileNotFoundError):
-            os.unlink(self._use(key, user))
+        with self.reporting():
+            self._uses.discard(key, user)
 
     def users(self, key):
         """Return who uses a base: by record, or by mapping it right now."""
-        try:
-            recorded = os.listdir(os.path.join(self.folder('uses'), key))
-        except FileNotFoundError:
-            recorded = []
-        return sorted(recorded) + [
-            f'process {pid}' for pid in _mapping(os.path.join(
+        return self._uses.users(key) + [
+            f'process {pid}' for pid in uses.mapping(os.path.join(
                 self.folder('bases'), key, base.ROOT_PMEM))]
 
     def unused_s(self, key):
         """Return for how many seconds a base has been out of use."""
-        if self.users(key):
-            return 0.0
-        folder = os.path.join(self.folder('uses'), key)
-        with self.reporting():
-            os.makedirs(folder, exist_ok=True)
-            return max(0.0, time.time() - os.stat(folder).st_mtime)
+        return 0.0 if self.users(key) else self._uses.unused_s(key)
 
     def remove(self, key):
         """Remove a base.
@@ -247,7 +236,8 @@ class Store:
         removed = []
         for key in self.keys():
             with self.lock(key):
-                if self.unused_s(key) >= minimum_age_s and not self.users(key):
+                if not self.users(key) and (self._uses.unused_s(key)
+                                            >= minimum_age_s):
                     self._remove(key)
                     removed.append(key)
         return removed
@@ -261,37 +251,9 @@ class Store:
                 os.rename(os.path.join(self.folder('bases'), key),
                           os.path.join(folder, 'removed'))
             _sync(self.folder('bases'))
-            for name in ('uses', 'verified'):
-                path = os.path.join(self.folder(name), key)
-                if os.path.isdir(path):
-                    os.rmdir(path)
-                elif os.path.exists(path):
-                    os.unlink(path)
-
-    def _use(self, key, user):
-        if not _USER.fullmatch(user):
-            raise ValueError(f'{user!r} can not be a file name')
-        return os.path.join(self.folder('uses'), key, user)
-
-
-def _mapping(path):
-    """Return the ids of the processes (that we may look into) mapping a file.
-    """
-    try:
-        wanted = os.stat(path)
-    except FileNotFoundError:
-        return []
-    inode = f' {wanted.st_ino} '
-    pids = []
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/maps') as f:
-                if any(inode in line and line.rstrip('\n').endswith(path)
-                       for line in f):
-                    pids.append(pid)
-        except OSError:
-            continue  # gone meanwhile, or another user's
-    return pids
+            self._uses.end(key)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.folder('verified'), key))
 
 
 def _sync(path):

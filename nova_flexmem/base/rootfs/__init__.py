@@ -26,10 +26,23 @@ EPOCH = 4102444800  # 2100-01-01
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """What a root tree holds; files with several names count once."""
+    """What a root tree holds; files with several names count once.
 
-    size_bytes: int
+    :ivar blocks: 4 KiB blocks of all files and folders
+    """
+
+    blocks: int
     inodes: int
+
+
+def measure(appliance):
+    """Return the Content at /sysroot in an appliance."""
+    blocks, inodes = appliance.shell(
+        "find /sysroot -printf '%D:%i %y %s\\n' | sort -u | gawk '"
+        '{ inodes++; size = $2 == "d" && $3 < 4096 ? 4096 : $3;'
+        ' blocks += int((size + 4095) / 4096) }'
+        " END { print blocks, inodes }'")[0].split()
+    return Content(int(blocks), int(inodes))
 
 
 class RootFilesystem(abc.ABC):

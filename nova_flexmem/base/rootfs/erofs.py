@@ -29,8 +29,8 @@ class Erofs(rootfs.RootFilesystem):
     name = 'erofs'
 
     def room_bytes(self, content):
-        # a block per inode for the end of its data, and its metadata
-        return content.size_bytes + content.inodes * 5120 + (16 << 20)
+        # an inode is 64 bytes, its name and attributes a few hundred
+        return content.blocks * 4096 + content.inodes * 512 + (16 << 20)
 
     def make(self, appliance, device, content, uuid):
         # noinline_data: the ends of files are in blocks of their own, which

@@ -1,0 +1,91 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Who uses which base: records that outlive processes and host boots.
+
+A record is an empty file USES/KEY/USER; the folder's time of change is when
+a base was last taken into use or given back.
+"""
+
+import contextlib
+import os
+import re
+import time
+
+_USER = re.compile(r'[\w.-]{1,255}')
+
+
+class Uses:
+    """The use records in a folder."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def begin(self, key):
+        """Start the records of a base; its time out of use starts as well."""
+        os.makedirs(self._of(key), exist_ok=True)
+
+    def end(self, key):
+        """Drop the records of a base that nobody uses."""
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(self._of(key))
+
+    def add(self, key, user):
+        """Record a user of a base."""
+        self.begin(key)
+        open(self._record(key, user), 'a').close()
+
+    def discard(self, key, user):
+        """Take a record back, if there is one."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._record(key, user))
+
+    def users(self, key):
+        """Return the recorded users of a base, sorted."""
+        try:
+            return sorted(os.listdir(self._of(key)))
+        except FileNotFoundError:
+            return []
+
+    def unused_s(self, key):
+        """Return the seconds since the records of a base last changed."""
+        self.begin(key)
+        return max(0.0, time.time() - os.stat(self._of(key)).st_mtime)
+
+    def _of(self, key):
+        return os.path.join(self._folder, key)
+
+    def _record(self, key, user):
+        if not _USER.fullmatch(user) or user in ('.', '..'):
+            raise ValueError(f'{user!r} can not be a file name')
+        return os.path.join(self._of(key), user)
+
+
+def mapping(path):
+    """Return the ids of the processes that map a file.
+
+    Processes of other users are seen by root alone.
+    """
+    try:
+        inode = f' {os.stat(path).st_ino} '
+    except FileNotFoundError:
+        return []
+    pids = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/maps') as f:
+                if any(inode in line and line.rstrip('\n').endswith(path)
+                       for line in f):
+                    pids.append(pid)
+        except OSError:
+            continue  # it ended, or we may not look
+    return pids

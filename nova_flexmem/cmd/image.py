@@ -1,0 +1,195 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""nova-flexmem image: bases of images."""
+
+from cliff import command
+from cliff import lister
+from cliff import show
+
+from nova_flexmem import exception
+from nova_flexmem.base import base
+from nova_flexmem.base import builder
+from nova_flexmem.base import store
+from nova_flexmem.cmd import progress
+
+MIB = 1 << 20
+
+
+class _StoreCommand:
+    """What the commands on the base store share."""
+
+    app: object
+
+    def open_store(self):
+        """Return the Store, without what killed builds left in it."""
+        opened = store.Store(self.app.conf.flexmem.store_path)
+        opened.clean()
+        return opened
+
+    @staticmethod
+    def add_base_argument(parser):
+        parser.add_argument('base', metavar='BASE',
+                            help='key of a base, or the beginning of one')
+
+
+class Build(_StoreCommand, show.ShowOne):
+    """Build the base of an image, unless the store has it."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('source', metavar='SOURCE',
+                            help='image file, raw or qcow2')
+        parser.add_argument(
+            '--rootfs', choices=['auto', 'erofs', 'ext4'],
+            help='root filesystem of the base; default: [flexmem] rootfs')
+        parser.add_argument(
+            '--allow-backing-chain', action='store_true',
+            help='accept a qcow2 image that names backing files, and read'
+                 ' them; never do so with an image from a tenant')
+        return parser
+
+    def take_action(self, parsed_args):
+        changes = {'allow_backing_chain': parsed_args.allow_backing_chain}
+        if parsed_args.rootfs:
+            changes['rootfs'] = parsed_args.rootfs
+        options = builder.Options.from_conf(self.app.conf, **changes)
+        with progress.Progress(self.app.stderr) as reporter:
+            built, new = builder.build(self.open_store(), parsed_args.source,
+                                       options, reporter)
+        names, values = _describe(built)
+        return ('built', *names), (new, *values)
+
+
+class List(_StoreCommand, lister.Lister):
+    """List the bases of this host."""
+
+    def take_action(self, parsed_args):
+        opened = self.open_store()
+        rows = []
+        for key in opened.keys():
+            try:
+                manifest = opened.get(key).manifest
+            except exception.BaseDamaged as e:
+                rows.append((key, f'damaged: {e.kwargs["reason"]}', '', '',
+                             '', 0, ''))
+                continue
+            rows.append((
+                key, manifest.distro, manifest.kernel_release,
+                manifest.rootfs,
+                round(manifest.files[base.ROOT_PMEM].size_bytes / MIB),
+                len(opened.users(key)), manifest.built_at))
+        return ('Base', 'System', 'Kernel', 'Rootfs', 'Size MiB', 'Users',
+                'Built at'), rows
+
+
+class Show(_StoreCommand, show.ShowOne):
+    """Show a base."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        self.add_base_argument(parser)
+        return parser
+
+    def take_action(self, parsed_args):
+        opened = self.open_store()
+        key = opened.find(parsed_args.base)
+        names, values = _describe(opened.get(key))
+        return ((*names, 'users', 'unused_s'),
+                (*values, opened.users(key), round(opened.unused_s(key))))
+
+
+class Verify(_StoreCommand, command.Command):
+    """Read every byte of bases again and compare with their manifests."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument('base', metavar='BASE', nargs='?',
+                           help='key of a base, or the beginning of one')
+        which.add_argument('--all', action='store_true',
+                           help='verify every base')
+        return parser
+
+    def take_action(self, parsed_args):
+        opened = self.open_store()
+        keys = (opened.keys() if parsed_args.all
+                else [opened.find(parsed_args.base)])
+        damaged = 0
+        for key in keys:
+            try:
+                with progress.Progress(self.app.stderr) as reporter:
+                    opened.get(key).verify(
+                        lambda part, key=key: reporter(f'verifying {key}',
+                                                       part))
+            except exception.BaseDamaged as e:
+                damaged += 1
+                self.app.stderr.write(f'{e}\n')
+            else:
+                self.app.stdout.write(f'{key}: verified\n')
+        return 1 if damaged else 0
+
+
+class Remove(_StoreCommand, command.Command):
+    """Remove a base that nothing uses."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        self.add_base_argument(parser)
+        return parser
+
+    def take_action(self, parsed_args):
+        opened = self.open_store()
+        key = opened.find(parsed_args.base)
+        opened.remove(key)
+        self.app.stdout.write(f'{key}: removed\n')
+
+
+class Prune(_StoreCommand, lister.Lister):
+    """Remove the bases that have been out of use for long enough."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--older-than', metavar='SECONDS', type=int,
+            help='default: [flexmem] remove_unused_base_minimum_age_s')
+        return parser
+
+    def take_action(self, parsed_args):
+        age_s = parsed_args.older_than
+        if age_s is None:
+            age_s = self.app.conf.flexmem.remove_unused_base_minimum_age_s
+        return ('Removed',), [(key,)
+                              for key in self.open_store().prune(age_s)]
+
+
+def _describe(found):
+    """Return names and values of what there is to say about a base."""
+    manifest = found.manifest
+    facts = {
+        'base': manifest.key, 'path': found.path, 'uuid': manifest.uuid,
+        'system': manifest.distro, 'kernel': manifest.kernel_release,
+        'other_kernels': manifest.kernel_others,
+        'kernel_args': manifest.kernel_args, 'rootfs': manifest.rootfs,
+        'rootfs_size_mib': round(manifest.rootfs_size_bytes / MIB),
+        # 64 bytes for each 4 KiB page
+        'guest_page_structs_mib': round(
+            manifest.files[base.ROOT_PMEM].size_bytes / 64 / MIB, 1),
+        'devices': manifest.devices, 'image_sha256': manifest.image_sha256,
+        'image_format': manifest.image_format,
+        'image_virtual_size_mib': round(
+            manifest.image_virtual_size_bytes / MIB),
+        'files': {name: f'{f.size_bytes} bytes, sha256 {f.sha256}'
+                  for name, f in manifest.files.items()},
+        'built_at': manifest.built_at, 'built_by': manifest.built_by,
+    }
+    return tuple(facts), tuple(facts.values())
