@@ -1,0 +1,56 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The kernel command line of a FlexMem guest."""
+
+import posixpath
+import re
+
+#: COMMAND_LINE_SIZE of x86 is 2048 with the final zero byte
+#: (arch/x86/include/asm/setup.h); the kernel cuts off the rest in silence.
+MAX_BYTES = 2047
+
+#: Folders that need no quoting, neither here nor in the initramfs.
+_FOLDER = re.compile(r'(/[A-Za-z0-9._+@:=%-]+)+')
+
+
+def build(boot, writes, direct_paths, extra_kernel_args):
+    """Return the kernel command line.
+
+    :param boot: a domain.Boot
+    :param writes: the writes policy
+    :param direct_paths: folders that lie directly on the delta
+    :param extra_kernel_args: more words, behind all others
+    :raises: ValueError saying what about it can't be
+    """
+    words = [boot.kernel_args, f'flexmem.base={boot.base_uuid}',
+             f'flexmem.rootfs={boot.rootfs}', f'flexmem.writes={writes}']
+    for path in direct_paths:
+        if not _FOLDER.fullmatch(path) or posixpath.normpath(path) != path:
+            raise ValueError(
+                f'{path!r} can not lie directly on the delta; give absolute'
+                ' paths without "..", spaces, commas or quotes')
+    if direct_paths:
+        words.append('flexmem.direct=' + ','.join(direct_paths))
+    # hot-pluggable memory above 4 GiB makes guests reserve 64 MiB for swiotlb
+    words += ['swiotlb=noforce', extra_kernel_args]
+    line = ' '.join(word for word in words if word)
+    if not line.isprintable():
+        raise ValueError('its kernel command line has control characters in'
+                         ' it; correct the boot loader configuration of the'
+                         ' image, or the extra words')
+    if len(line.encode()) > MAX_BYTES:
+        raise ValueError(
+            f'its kernel command line has {len(line.encode())} bytes, and x86'
+            f' takes {MAX_BYTES}; shorten the command line of the image, or'
+            ' give fewer direct paths or extra words')
+    return line

@@ -1,0 +1,36 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The FlexMem device as virtio-pmem, a PCI device."""
+
+from nova_flexmem.guest import device
+
+#: PCI addresses that libvirt does not give to its own devices, now or when
+#: they are hot-plugged; it does not know that ours is there.
+#:
+#: q35: function 7 beside the chipset's own LPC bridge and SATA, in the slot
+#: that libvirt reserves for them (qemuDomainValidateDevicePCISlotsQ35).
+#: pc: the last slot; libvirt fills pci.0 from slot 1 upwards and gets there
+#: when 30 slots are full, which then fails with QEMU's "not available". The
+#: free functions of the chipset's slot 1 will not do: QEMU's ACPI tables
+#: route INTA of that slot to the wrong line, and the device has no MSI-X.
+_ADDRESSES = {'pc': 'bus=pci.0,addr=0x1f',
+              'q35': 'bus=pcie.0,addr=0x1f.0x7'}
+
+
+class VirtioPmem(device.Device):
+    """A virtio-pmem device in a PCI slot of its own."""
+
+    def arguments(self, chipset, dimm_slot):
+        return ['-device', f'virtio-pmem-pci,id={device.DEVICE_ID},'
+                           f'memdev={device.BACKEND_ID},'
+                           f'{_ADDRESSES[chipset]}']

@@ -1,0 +1,223 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The libvirt domain of a FlexMem guest, made from a stock one.
+
+The guest boots the base's kernel and initramfs directly, finds root.pmem as
+its FlexMem device, and writes to its root disk as its delta. Whatever this
+does not concern stays as it was: order, comments and metadata too.
+"""
+
+import dataclasses
+import os
+
+from lxml import etree
+from stevedore import driver
+from stevedore import exception as stevedore_exception
+
+from nova_flexmem import exception
+from nova_flexmem.guest import cmdline
+from nova_flexmem.guest import device as flexmem_device
+from nova_flexmem.guest import fitness
+from nova_flexmem.guest import xmledit
+
+#: The serial by which the guest's initramfs knows its delta.
+DELTA_SERIAL = 'flexmem-delta'
+
+#: libvirt's namespace for options that go to QEMU as they are
+#: (https://libvirt.org/drvqemu.html#pass-through-of-arbitrary-qemu-commands).
+_QEMU = 'http://libvirt.org/schemas/domain/qemu/1.0'
+
+#: What root.pmem's size must be a multiple of: the align=2M of its mapping.
+_ALIGN_BYTES = 2 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Boot:
+    """What a guest boots from: a base, as its domain needs to know it."""
+
+    #: path of the base's root.pmem
+    root_pmem: str
+    #: size of root.pmem, a multiple of 2 MiB
+    size_bytes: int
+    #: path of the base's kernel
+    kernel: str
+    #: path of the base's initramfs
+    initramfs: str
+    #: the image's own kernel command line, without root= and the like
+    kernel_args: str
+    #: UUID in root.pmem's pfn superblock
+    base_uuid: str
+    #: 'erofs' or 'ext4'
+    rootfs: str
+
+
+def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
+              extra_kernel_args='', free_page_reporting=True):
+    """Return the FlexMem domain XML for a stock one.
+
+    :param xml: libvirt domain XML, text
+    :param boot: the Boot
+    :param device: name of a driver in namespace nova_flexmem.device
+    :param writes: 'disk' makes the root disk the delta, 'memory' removes it
+    :param direct_paths: folders in the guest that lie directly on the delta
+    :param extra_kernel_args: words behind all others on the command line
+    :param free_page_reporting: whether the guest hands free pages back to
+        the host, by way of its balloon
+    :raises: DomainRefused if the domain can't take a FlexMem device
+    """
+    root = xmledit.parse(xml)
+    try:
+        if _is_flexmem(root):
+            raise ValueError('it is a FlexMem domain already; give the stock'
+                             ' domain')
+        fitness.check(root)
+        _check_boot(boot)
+        line = cmdline.build(boot, writes, direct_paths, extra_kernel_args)
+        _set_delta(root, writes)
+        _unset_boot(root)
+        _set_features(root)
+        dimm_slot = _set_memory(root, boot.size_bytes)
+        if free_page_reporting:
+            _set_free_page_reporting(root)
+        _add_qemu_arguments(root, [
+            # not in <os>: libvirt would hand the files of <kernel> and
+            # <initrd> to QEMU's user while a guest runs, who could then
+            # write to what all other guests boot from
+            '-kernel', boot.kernel, '-initrd', boot.initramfs,
+            '-append', line,
+            *flexmem_device.memory_backend(boot.root_pmem, boot.size_bytes),
+            *_load(device).arguments(fitness.chipset(root), dimm_slot)])
+    except ValueError as e:
+        raise exception.DomainRefused(
+            domain=root.findtext('name') or '(unnamed)', reason=str(e))
+    return xmledit.serialize(root)
+
+
+def _is_flexmem(root):
+    values = root.xpath('qemu:commandline/qemu:arg/@value',
+                        namespaces={'qemu': _QEMU})
+    return (any(flexmem_device.BACKEND_ID in value for value in values)
+            or root.xpath('devices/disk/serial[.=$serial]',
+                          serial=DELTA_SERIAL))
+
+
+def _check_boot(boot):
+    for path in (boot.root_pmem, boot.kernel, boot.initramfs):
+        if not os.path.isabs(path) or not path.isprintable():
+            raise ValueError(f'{path!r} can not be in a domain; keep the base'
+                             ' store at an absolute path without control'
+                             ' characters')
+    if boot.size_bytes <= 0 or boot.size_bytes % _ALIGN_BYTES:
+        raise ValueError(f'{boot.root_pmem} is {boot.size_bytes} bytes long,'
+                         ' not a multiple of 2 MiB; build the base again')
+
+
+def _load(name):
+    try:
+        return driver.DriverManager('nova_flexmem.device', name,
+                                    invoke_on_load=True).driver
+    except stevedore_exception.NoMatches:
+        raise ValueError(f'there is no FlexMem device {name!r}; choose nvdimm'
+                         ' or virtio-pmem, or install the driver')
+
+
+def _set_delta(root, writes):
+    disk = fitness.root_disk(root)
+    if writes == 'memory':
+        xmledit.remove(disk)
+    elif writes == 'disk':
+        fitness.check_delta_bus(root, disk)
+        serial = disk.find('serial')
+        if serial is None:
+            serial = etree.Element('serial')
+            xmledit.append(disk, serial)
+        serial.text = DELTA_SERIAL
+    else:
+        raise ValueError(f'there is no writes policy {writes!r}; choose disk'
+                         ' or memory')
+
+
+def _unset_boot(root):
+    """Take out firmware and boot devices."""
+    root.find('os').attrib.pop('firmware', None)
+    for element in root.xpath('os/loader | os/nvram | os/firmware | os/boot'
+                              ' | os/bootmenu | devices/*/boot'):
+        xmledit.remove(element)
+
+
+def _set_features(root):
+    """Give the guest ACPI, through which it finds NVDIMMs."""
+    features = root.find('features')
+    if features is None:
+        features = etree.Element('features')
+        xmledit.insert_after(root, ['os'], features)
+    if features.find('acpi') is None:
+        xmledit.insert(features, 0, etree.Element('acpi'))
+
+
+def _set_memory(root, size_bytes):
+    """Make room for the device; returns the number of its memory slot.
+
+    Room beyond RAM needs a NUMA cell in the guest, or libvirt refuses it.
+    """
+    memory = root.find('memory')
+    maximum = root.find('maxMemory')
+    if maximum is None:
+        maximum = etree.Element('maxMemory')
+        room_kib = xmledit.size_kib(memory)
+        xmledit.insert(root, root.index(memory), maximum)
+    else:
+        room_kib = xmledit.size_kib(maximum)
+    dimm_slot = int(maximum.get('slots', '0'))
+    maximum.set('slots', str(dimm_slot + 1))
+    maximum.set('unit', 'KiB')
+    maximum.text = str(room_kib + size_bytes // 1024)
+    if root.find('cpu/numa/cell') is None:
+        _add_numa_cell(root, xmledit.size_kib(memory))
+    return dimm_slot
+
+
+def _add_numa_cell(root, memory_kib):
+    cpu = root.find('cpu')
+    if cpu is None:
+        cpu = etree.Element('cpu')
+        xmledit.insert_after(root, ['features'], cpu)
+    numa = cpu.find('numa')
+    if numa is None:
+        numa = etree.Element('numa')
+        xmledit.append(cpu, numa)
+    vcpus = int(root.findtext('vcpu', '1'))
+    xmledit.append(numa, etree.Element(
+        'cell', id='0', cpus=f'0-{vcpus - 1}' if vcpus > 1 else '0',
+        memory=str(memory_kib), unit='KiB'))
+
+
+def _set_free_page_reporting(root):
+    balloon = root.find('devices/memballoon')
+    if balloon is None:
+        # as libvirt adds by itself
+        balloon = etree.Element('memballoon', model='virtio')
+        xmledit.append(root.find('devices'), balloon)
+    if balloon.get('model', 'virtio').startswith('virtio'):
+        balloon.set('freePageReporting', 'on')
+
+
+def _add_qemu_arguments(root, values):
+    commandline = root.find(f'{{{_QEMU}}}commandline')
+    if commandline is None:
+        commandline = etree.Element(f'{{{_QEMU}}}commandline',
+                                    nsmap={'qemu': _QEMU})
+        xmledit.append(root, commandline)
+    for value in values:
+        xmledit.append(commandline, etree.Element(f'{{{_QEMU}}}arg',
+                                                  value=value))

@@ -1,0 +1,270 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import dataclasses
+
+from lxml import etree
+import testtools
+
+from nova_flexmem import exception
+from nova_flexmem.guest import domain
+from tests.unit.guest import test_golden
+
+BOOT = test_golden.BOOT
+
+DISK = """
+    <disk type="file" device="disk">
+      <source file="/disk"/>
+      <target bus="virtio" dev="vda"/>
+    </disk>"""
+
+STOCK = """<domain type="kvm">
+  <name>web</name>
+  <memory unit="MiB">512</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch="x86_64" machine="pc">hvm</type>
+    <boot dev="hd"/>
+  </os>
+  <devices>DISK
+  </devices>
+</domain>""".replace('DISK', DISK)
+
+
+def _arguments(xml):
+    return etree.fromstring(xml).xpath(
+        'q:commandline/q:arg/@value',
+        namespaces={'q': 'http://libvirt.org/schemas/domain/qemu/1.0'})
+
+
+class ReadOnlyTest(testtools.TestCase):
+    """What keeps a guest from writing to the base of all the others."""
+
+    def _option(self, name, value, boot=BOOT, **options):
+        arguments = _arguments(domain.transform(STOCK, boot, **options))
+        found = [text.split(',') for key, text in zip(arguments,
+                                                      arguments[1:])
+                 if key == name and text.startswith(f'{value},')]
+        self.assertEqual(1, len(found), arguments)
+        return found[0]
+
+    def test_mapping_is_shared_and_read_only_with_every_device(self):
+        for device in ('nvdimm', 'virtio-pmem'):
+            option = self._option('-object', 'memory-backend-file',
+                                  device=device)
+            self.assertIn('readonly=on', option)
+            self.assertIn('share=on', option)
+            self.assertIn('align=2M', option)
+            self.assertIn(f'mem-path={BOOT.root_pmem}', option)
+            self.assertIn(f'size={BOOT.size_bytes}', option)
+            self.assertFalse([word for word in option
+                              if word.startswith(('prealloc', 'pmem='))])
+
+    def test_nvdimm_is_unarmed(self):
+        self.assertIn('unarmed=on', self._option('-device', 'nvdimm'))
+
+    def test_nothing_else_in_the_domain_names_root_pmem(self):
+        root = etree.fromstring(domain.transform(STOCK, BOOT))
+        for argument in root.xpath('//*[local-name()="arg"]'):
+            argument.set('value', '')
+        self.assertNotIn('root.pmem', etree.tostring(root).decode())
+
+    def test_path_can_not_smuggle_options(self):
+        boot = dataclasses.replace(BOOT, root_pmem='/a,readonly=off')
+        arguments = _arguments(domain.transform(STOCK, boot))
+        backend = arguments[arguments.index('-object') + 1]
+        self.assertIn('mem-path=/a,,readonly=off,size=', backend)
+
+
+class TransformTest(testtools.TestCase):
+
+    def _root(self, xml=STOCK, boot=BOOT, **options):
+        return etree.fromstring(domain.transform(xml, boot, **options))
+
+    def _line(self, boot=BOOT, **options):
+        arguments = _arguments(domain.transform(STOCK, boot, **options))
+        return arguments[arguments.index('-append') + 1]
+
+    def test_libvirt_does_not_learn_of_the_kernel(self):
+        # it would give the files to QEMU's user while a guest runs
+        root = self._root()
+        self.assertEqual([], root.xpath('os/kernel | os/initrd'))
+        arguments = _arguments(domain.transform(STOCK, BOOT))
+        self.assertEqual(['-kernel', BOOT.kernel, '-initrd', BOOT.initramfs],
+                         arguments[:4])
+
+    def test_result_is_the_same_with_and_without_indentation(self):
+        compact = ''.join(line.strip() for line in STOCK.splitlines())
+        indented = domain.transform(STOCK, BOOT)
+        self.assertEqual(
+            ''.join(line.strip() for line in indented.splitlines()),
+            domain.transform(compact, BOOT))
+
+    def test_room_is_ram_and_device(self):
+        maximum = self._root().find('maxMemory')
+        self.assertEqual((512 << 10) + BOOT.size_bytes // 1024,
+                         int(maximum.text))
+
+    def test_room_is_there_whatever_the_unit(self):
+        for unit, text in (('b', '536870912'), ('KiB', '524288'),
+                           ('M', '512'), ('bytes', '536870911')):
+            root = self._root(STOCK.replace('"MiB">512', f'"{unit}">{text}'))
+            self.assertEqual('524288', root.find('cpu/numa/cell')
+                             .get('memory'))
+
+    def test_free_page_reporting_can_be_left_out(self):
+        root = self._root(free_page_reporting=False)
+        self.assertIsNone(root.find('devices/memballoon'))
+
+    def test_direct_paths_are_one_word(self):
+        line = self._line(direct_paths=('/srv/a', '/b'))
+        self.assertIn(' flexmem.direct=/srv/a,/b ', line)
+
+    def test_extra_words_come_last(self):
+        line = self._line(extra_kernel_args='a b')
+        self.assertTrue(line.endswith(' swiotlb=noforce a b'), line)
+
+    def test_command_line_may_have_2047_bytes(self):
+        length = len(self._line(boot=dataclasses.replace(
+            BOOT, kernel_args='')))
+        boot = dataclasses.replace(BOOT, kernel_args='a' * (2046 - length))
+        line = self._line(boot=boot)
+        self.assertEqual(2047, len(line))
+
+
+class RefusalTest(testtools.TestCase):
+
+    def _refused(self, words, xml=STOCK, boot=BOOT, **options):
+        e = self.assertRaises(exception.DomainRefused, domain.transform, xml,
+                              boot, **options)
+        self.assertIn(words, str(e))
+        self.assertNotIn('\n', str(e))
+        return str(e)
+
+    def _refused_with(self, words, old, new):
+        self.assertIn(old, STOCK)
+        message = self._refused(words, STOCK.replace(old, new))
+        self.assertTrue(message.startswith('domain web: '), message)
+
+    def test_not_a_domain(self):
+        self._refused('not an XML document', '<domain>')
+        self._refused('<network> is not a libvirt domain', '<network/>')
+
+    def test_flexmem_domain(self):
+        self._refused('already', domain.transform(STOCK, BOOT))
+        self._refused('already', domain.transform(STOCK, BOOT,
+                                                  writes='memory'))
+
+    def test_other_disk_with_the_serial_of_the_delta(self):
+        disk = DISK.replace('</disk>', '<serial>flexmem-delta</serial></disk>')
+        self._refused_with('already', '</devices>', f'{disk}</devices>')
+
+    def test_other_architecture(self):
+        self._refused_with('aarch64', 'x86_64', 'aarch64')
+
+    def test_other_machine_types(self):
+        for machine in ('microvm', 'isapc', 'pcx', 'virt', 'xenfv'):
+            self._refused_with(f'machine type {machine}', 'machine="pc"',
+                               f'machine="{machine}"')
+
+    def test_other_hypervisors(self):
+        self._refused_with('QEMU', 'type="kvm"', 'type="lxc"')
+        self._refused_with('QEMU', '>hvm<', '>exe<')
+
+    def test_kernel_of_its_own(self):
+        self._refused_with('kernel of its own', '<boot dev="hd"/>',
+                           '<kernel>/k</kernel>')
+
+    def test_host_devices(self):
+        for element in ('<hostdev mode="subsystem" type="pci"/>',
+                        '<hostdev mode="subsystem" type="mdev"/>',
+                        '<interface type="hostdev"/>',
+                        '<interface type="vdpa"/>',
+                        '<disk type="vhostvdpa"/>',
+                        '<disk type="nvme"/>'):
+            self._refused_with('host device', '</devices>',
+                               f'{element}</devices>')
+
+    def test_encrypted_memory(self):
+        self._refused_with('encrypted', '</domain>',
+                           '<launchSecurity type="sev"/></domain>')
+
+    def test_huge_pages_and_locked_memory(self):
+        for element, words in (('hugepages', 'huge pages'),
+                               ('locked', 'locked')):
+            self._refused_with(
+                words, '</domain>',
+                f'<memoryBacking><{element}/></memoryBacking></domain>')
+
+    def test_no_memory(self):
+        memory = '<memory unit="MiB">512</memory>'
+        self._refused_with('no memory', memory, '')
+        self._refused_with('no memory', memory, '<memory>0</memory>')
+
+    def test_unknown_unit_of_memory(self):
+        self._refused_with('unit PiBs', '"MiB"', '"PiBs"')
+
+    def test_no_root_disk(self):
+        self._refused_with('no root disk', DISK, '')
+        self._refused_with('no root disk', 'device="disk"', 'device="cdrom"')
+
+    def test_boot_from_cdrom(self):
+        cdrom = '<disk type="file" device="cdrom"><boot order="1"/></disk>'
+        self._refused_with('boots from a cdrom', '</devices>',
+                           f'{cdrom}</devices>')
+
+    def test_root_disk_on_the_network(self):
+        for writes in ('disk', 'memory'):
+            self._refused('of type network',
+                          STOCK.replace('type="file"', 'type="network"'),
+                          writes=writes)
+
+    def test_root_disk_on_a_bus_the_initramfs_has_no_driver_for(self):
+        for bus in ('sata', 'ide', 'usb'):
+            self._refused_with(f'on bus {bus}', '"virtio"', f'"{bus}"')
+        self._refused_with('controller model unknown', '"virtio"', '"scsi"')
+        self._refused('controller model lsilogic', STOCK.replace(
+            '"virtio"', '"scsi"').replace(
+                '</devices>', '<controller type="scsi" index="0"'
+                              ' model="lsilogic"/></devices>'))
+
+    def test_direct_paths(self):
+        for path in ('relative', '/', '/a/', '/a/../b', '/a//b', '/./a', '',
+                     '/a b', '/a,b', "/a'b", '/a"b', '/a\nb', '/a\tb', '/$a',
+                     '/a\n'):
+            self._refused('directly on the delta', direct_paths=('/ok', path))
+
+    def test_control_characters(self):
+        for text in ('a\nb', 'a\x00b', 'a\x1b[2J', 'a\n', 'a\u2028b',
+                     'a\udc80'):
+            self._refused('control characters', extra_kernel_args=text)
+            self._refused('control characters', boot=dataclasses.replace(
+                BOOT, kernel_args=text))
+            self._refused('control characters', boot=dataclasses.replace(
+                BOOT, root_pmem=f'/{text}'))
+
+    def test_command_line_over_2047_bytes(self):
+        self._refused('x86 takes 2047', extra_kernel_args='a' * 2000)
+        self._refused('x86 takes 2047', extra_kernel_args='ä' * 1000)
+
+    def test_size_that_is_no_multiple_of_2_mib(self):
+        for size_bytes in (0, 4096, (2 << 20) + 4096):
+            self._refused('multiple of 2 MiB', boot=dataclasses.replace(
+                BOOT, size_bytes=size_bytes))
+
+    def test_relative_path(self):
+        self._refused('absolute path', boot=dataclasses.replace(
+            BOOT, kernel='kernel'))
+
+    def test_unknown_device_and_writes_policy(self):
+        self._refused("FlexMem device 'ivshmem'", device='ivshmem')
+        self._refused("writes policy 'qcow2'", writes='qcow2')
