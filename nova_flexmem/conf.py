@@ -30,13 +30,15 @@ image, plus 400 MiB for the appliance that reads images. Instances map their
 base from here, so it must be a local filesystem: on a network filesystem every
 page fault of every instance would go over the network."""),
     cfg.StrOpt(
-        'rootfs', default='auto', choices=['auto', 'erofs', 'ext4'],
+        'rootfs', default='auto', choices=[
+            ('auto', 'EROFS where the kernel of the image has it, else ext4'),
+            ('erofs', 'EROFS; images whose kernel lacks it are refused'),
+            ('ext4', 'ext4 without a journal')],
         help="""
 Root filesystem of new bases.
 
-``auto`` takes EROFS where the kernel of the image has it, else ext4. EROFS
-packs files without gaps: it costs every guest less memory for page structs
-(64 bytes per 4 KiB of root.pmem) than ext4 does."""),
+EROFS packs files without gaps: it costs every guest less memory for page
+structs (64 bytes per 4 KiB of root.pmem) than ext4 does."""),
     cfg.IntOpt(
         'max_virtual_size_gib', default=128, min=1,
         help="""
@@ -78,7 +80,8 @@ base that any instance uses is never removed."""),
 
 def register_opts(conf):
     """Register the options with a ConfigOpts."""
-    conf.register_group(GROUP)
+    # a group keeps its options' overrides: none is shared by two ConfigOpts
+    conf.register_group(copy.deepcopy(GROUP))
     conf.register_opts(OPTS, group=GROUP)
 
 

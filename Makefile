@@ -1,0 +1,33 @@
+# Each target sets up what it needs; nothing has to be installed first.
+
+SUITES ?= static docs unit functional
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test genconfig clean
+
+help:
+	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
+	@echo '                (options: make demo DEMO_ARGS="--help")'
+	@echo 'make test       all checks and tests that this machine can run'
+	@echo '                (a part: make test SUITES="unit"; all: $(SUITES))'
+	@echo 'make genconfig  write the sample configuration again'
+	@echo 'make clean      remove what these targets made in this tree'
+
+demo:
+	@tools/setup.sh demo
+	.venv/bin/nova-flexmem demo $(DEMO_ARGS)
+
+test:
+	@tools/setup.sh demo test
+	@tools/test.sh $(SUITES)
+
+genconfig:
+	@tools/setup.sh demo test
+	.venv/bin/oslo-config-generator \
+	    --config-file etc/nova-flexmem/config-generator.conf
+
+clean:
+	rm -rf .venv .stestr .tox .mypy_cache .coverage .coverage.* cover
+	rm -rf build dist .eggs nova_flexmem.egg-info AUTHORS ChangeLog
+	rm -rf doc/build releasenotes/build demo-results
+	find nova_flexmem tests -name __pycache__ -type d -exec rm -rf {} +

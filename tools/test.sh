@@ -1,0 +1,66 @@
+#!/bin/bash
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+# Usage: tools/test.sh SUITE...      (suites: static, docs, unit, functional)
+#
+# Runs every suite named, also after one failed, and closes with the count of
+# tests that the runner recorded. Needs tools/setup.sh test first.
+
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+PATH="$PWD/.venv/bin:$PATH"
+export PYTHONUNBUFFERED=1
+
+FAILED=()
+RESULTS=$(mktemp -d)
+trap 'rm -rf "$RESULTS"' EXIT
+
+run_static() {
+    pre-commit run --all-files
+}
+
+run_docs() {
+    sphinx-build -q -E -W --keep-going -b html doc/source doc/build/html
+}
+
+run_unit() {
+    mkdir "$RESULTS/unit"
+    stestr --repo-url "$RESULTS/unit" run
+}
+
+run_functional() {
+    # One at a time: each of them boots guests
+    mkdir "$RESULTS/functional"
+    stestr --repo-url "$RESULTS/functional" --test-path tests/functional \
+        run --serial
+}
+
+recorded() {
+    local repository
+    for repository in "$RESULTS"/*; do
+        stestr --repo-url "$repository" last --subunit
+    done
+}
+
+for suite in "$@"; do
+    printf '\n==== %s\n' "$suite"
+    "run_$suite" || FAILED+=("$suite")
+done
+
+printf '\n==== all suites, %d s\n' "$SECONDS"
+if [[ ${#FAILED[@]} -gt 0 ]]; then
+    echo "suites that failed: ${FAILED[*]}"
+fi
+recorded | python tools/count_tests.py || exit 1
+[[ ${#FAILED[@]} -eq 0 ]]
