@@ -17,8 +17,8 @@ import hashlib
 import json
 import os
 
-from nova_flexmem import exception
 from nova_flexmem.base import superblock
+from nova_flexmem import exception
 
 #: Grows when bases are made in another way: older ones are built anew.
 FORMAT = 1

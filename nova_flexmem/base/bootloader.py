@@ -16,9 +16,10 @@ import re
 import shlex
 
 #: Arguments about a root device or another initramfs: ours replaces them.
+#: Behind -- all would be for init, ours too.
 _DROPPED = re.compile(
     r'(BOOT_IMAGE|root|rootflags|rootfstype|rootdelay|rootwait|ro|rw|resume|'
-    r'resume_offset|noresume|initrd|cryptdevice|flexmem\.\w+|'
+    r'resume_offset|noresume|initrd|cryptdevice|flexmem\.\w+|--|'
     r'rd\.(lvm|luks|md|dm)(\.\w+)*)(=.*)?', re.DOTALL)
 
 _GRUB_CONFIGS = ('/boot/grub/grub.cfg', '/boot/grub2/grub.cfg')
@@ -47,11 +48,13 @@ def kernel_args(tree, release):
 
 def clean(args):
     """Drop from a command line what a FlexMem guest gets in another way."""
-    # quotes may hold spaces; what GRUB would expand means nothing here
+    # quotes may hold spaces, and one left open would swallow what follows;
+    # what GRUB would expand means nothing here
     words = re.findall(r'(?:"[^"]*"|\S)+', args)
     return ' '.join(word for word in words
                     if not _DROPPED.fullmatch(word)
-                    and '$' not in word and word.isprintable())
+                    and '$' not in word and word.count('"') % 2 == 0
+                    and word.isprintable())
 
 
 def _from_grub_menu(tree, release):

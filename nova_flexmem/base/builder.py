@@ -29,7 +29,6 @@ from oslo_concurrency import lockutils
 from oslo_log import log
 from pbr import version
 
-from nova_flexmem import exception
 from nova_flexmem.base import appliance as appliance_module
 from nova_flexmem.base import base
 from nova_flexmem.base import bootloader
@@ -42,6 +41,7 @@ from nova_flexmem.base import source
 from nova_flexmem.base import sparse
 from nova_flexmem.base import store as store_module
 from nova_flexmem.base import superblock
+from nova_flexmem import exception
 
 LOG = log.getLogger(__name__)
 
@@ -232,8 +232,9 @@ class _Build:
         # appliance instead of failing
         with open(self._filesystem, 'r+b') as f:
             os.posix_fallocate(f.fileno(), 0, room)
-        with _Watch(self._filesystem, content.blocks * 4096, lambda part: self._progress(
-                f'making the {driver.name} root filesystem', part)):
+        stage = f'making the {driver.name} root filesystem'
+        with _Watch(self._filesystem, content.blocks * 4096,
+                    lambda part: self._progress(stage, part)):
             driver.make(appliance, device, content, self._uuid)
 
     def _write_root_pmem(self, content_bytes):

@@ -29,7 +29,7 @@ def reduce(text, mountpoints):
     gone = {point.rstrip('/') for point in mountpoints} | {''}
     lines = []
     changed = False
-    for line in text.splitlines():
+    for line in text.removesuffix('\n').split('\n'):
         fields = line.split()
         if (len(fields) >= 3 and not fields[0].startswith('#')
                 and (fields[2] == 'swap' or fields[1].rstrip('/') in gone)):

@@ -81,7 +81,11 @@ def _archive(root, path):
                   for name in sorted([*folders, *files])]
     names.sort()
     for name in names:
-        os.utime(os.path.join(root, name), (0, 0), follow_symlinks=False)
+        member = os.path.join(root, name)
+        if not os.path.islink(member):  # whatever the umask is
+            mode = 0o755 if os.stat(member).st_mode & 0o100 else 0o644
+            os.chmod(member, mode)
+        os.utime(member, (0, 0), follow_symlinks=False)
     archive = f'{path}.cpio'
     process.run('cpio', '--quiet', '-o', '-H', 'newc', '--reproducible',
                 '-R', '0:0', '-D', root, '-F', archive,

@@ -32,7 +32,7 @@ _MAX_KERNEL_BYTES = 64 * MIB
 _MAX_INDEX_BYTES = 8 * MIB
 _MAX_MODULE_BYTES = 32 * MIB
 _MAX_MODULES = 200
-_RELEASE = re.compile(r'\d[\w.+~-]{0,100}')
+_RELEASE = re.compile(r'\d[\w.+~-]{0,100}', re.ASCII)
 
 #: The root filesystems' modules; ext4 is the delta's as well.
 EROFS, EXT4 = 'erofs', 'ext4'
@@ -41,7 +41,10 @@ EROFS, EXT4 = 'erofs', 'ext4'
 DEVICES = {'nvdimm': ('libnvdimm', 'nfit', 'nd_pmem'),
            'virtio-pmem': ('virtio_pci', 'virtio_pmem', 'nd_pmem')}
 _NEEDED = ('overlay', EXT4, 'virtio_pci', 'virtio_blk')
-_WELCOME = ('virtio_scsi', 'sd_mod')  # for a delta on virtio-scsi
+
+#: For a delta on virtio-scsi, and for a config drive on a CD: cloud-init
+#: decides at the very start of the image's own init whether there is one.
+_WELCOME = ('virtio_scsi', 'sd_mod', 'ata_piix', 'ahci', 'sr_mod')
 
 #: Linux 5.15 is the first whose EROFS has DAX.
 _EROFS_DAX_SINCE = (5, 15)
@@ -230,21 +233,28 @@ def _decompressed(path, content, image):
         if content is None:
             raise ValueError('not there')
         if path.endswith('.xz'):
-            content = lzma.LZMADecompressor(memlimit=256 * MIB).decompress(
-                content, _MAX_MODULE_BYTES)
+            content = _all(lzma.LZMADecompressor(memlimit=256 * MIB), content)
         elif path.endswith('.zst'):
-            with zstandard.ZstdDecompressor(
-                    max_window_size=64 * MIB).stream_reader(content) as r:
-                content = r.read(_MAX_MODULE_BYTES)
+            if zstandard.frame_content_size(content) > _MAX_MODULE_BYTES:
+                raise ValueError('too large')
+            content = zstandard.ZstdDecompressor(
+                max_window_size=64 * MIB).decompress(
+                    content, max_output_size=_MAX_MODULE_BYTES)
         elif path.endswith('.gz'):
-            content = zlib.decompressobj(wbits=31).decompress(
-                content, _MAX_MODULE_BYTES)
+            content = _all(zlib.decompressobj(wbits=31), content)
         if not content.startswith(b'\x7fELF'):
             raise ValueError('not a kernel module')
     except (ValueError, lzma.LZMAError, zstandard.ZstdError,
             zlib.error) as e:
         raise exception.ImageRefused(
             image=image, reason=f'kernel module {path} in it: {e}')
+    return content
+
+
+def _all(decompressor, content):
+    content = decompressor.decompress(content, _MAX_MODULE_BYTES)
+    if not decompressor.eof:
+        raise ValueError('cut short or too large')
     return content
 
 

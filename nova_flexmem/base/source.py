@@ -26,16 +26,16 @@ import stat
 
 from oslo_utils.imageutils import format_inspector
 
+from nova_flexmem.base import sparse
 from nova_flexmem import exception
 from nova_flexmem import process
-from nova_flexmem.base import sparse
 
 GIB = 1 << 30
 
 _CHUNK_BYTES = 4 << 20
 _FICLONE = 0x40049409  # linux/fs.h
 _MAX_CHAIN = 16
-_INFO_LIMITS = process.Limits(address_space_bytes=GIB, cpu_s=30)
+_INFO_LIMITS = process.Limits(cpu_s=30)
 _CHECK_CODES = (0, 2, 3)  # clean, corruptions, leaked clusters only
 _RAW = ('raw', 'gpt')
 
@@ -67,14 +67,14 @@ def inspect(path, *, max_virtual_size_bytes, allow_backing_chain=False):
     path = os.path.abspath(path)  # never a protocol of QEMU's, like nbd:
     _check_readable(path)
     image_format = _detect(path, allow_backing_chain)
-    info = _qemu_info(path, image_format)
+    info = _qemu_img('info', path, image_format, timeout_s=30)
     size = info['virtual-size']
     if size > max_virtual_size_bytes:
         raise exception.ImageRefused(
             image=path, reason=f'its virtual size of {size / GIB:.1f} GiB is'
             f' above the limit of {max_virtual_size_bytes / GIB:.0f} GiB;'
             ' raise [flexmem] max_virtual_size_gib to build it')
-    chain = [path]
+    chain = {path: (image_format, info)}
     while (below := info.get('full-backing-filename')) is not None:
         if len(chain) == _MAX_CHAIN or below in chain:
             raise exception.ImageRefused(
@@ -82,14 +82,18 @@ def inspect(path, *, max_virtual_size_bytes, allow_backing_chain=False):
                 f' {_MAX_CHAIN} files or goes round')
         below = os.path.abspath(below)
         _check_readable(below)
-        chain.append(below)
         below_format = _detect(below, True)
         if info.get('backing-filename-format') != below_format:
             raise exception.ImageRefused(
-                image=chain[-2], reason=f'says its backing file {below} is'
+                image=[*chain][-1], reason=f'says its backing file {below} is'
                 f' {info.get("backing-filename-format")}, but that is'
                 f' {below_format}')
-        info = _qemu_info(below, below_format)
+        info = _qemu_img('info', below, below_format, timeout_s=30)
+        chain[below] = below_format, info
+    # only now: the check opens the whole chain, and would go round in a loop
+    for name, (name_format, info) in chain.items():
+        if name_format == 'qcow2':
+            _check_whole(name, info['cluster-size'])
     return Source(path, image_format, size, tuple(chain))
 
 
@@ -145,7 +149,7 @@ def _detect(path, allow_backing_chain):
     """Return 'raw' or 'qcow2' after the inspector's safety checks."""
     try:
         inspector = format_inspector.detect_file_format(path)
-        if str(inspector) not in ('qcow2', *_RAW):
+        if inspector is None or str(inspector) not in ('qcow2', *_RAW):
             raise exception.ImageRefused(
                 image=path, reason=f'a {inspector} file; only raw and qcow2'
                 ' images can become a base')
@@ -174,28 +178,13 @@ def _detect(path, allow_backing_chain):
     return 'raw'
 
 
-def _qemu_info(path, image_format):
-    try:
-        info = json.loads(process.run(
-            'qemu-img', 'info', '--output=json', '-f', image_format, path,
-            timeout_s=30, limits=_INFO_LIMITS))
-        if image_format == 'qcow2':
-            check = json.loads(process.run(
-                'qemu-img', 'check', '--output=json', '-f', 'qcow2', path,
-                timeout_s=300, limits=_INFO_LIMITS, expected=_CHECK_CODES))
-            _check_whole(path, check, info['cluster-size'])
-    except exception.ProgramFailed as e:
-        raise exception.ImageRefused(
-            image=path, reason='damaged: '
-            f'{e.kwargs["reason"].removeprefix("qemu-img: ")}')
-    return info
-
-
-def _check_whole(path, check, cluster_bytes):
+def _check_whole(path, cluster_bytes):
     """Refuse a qcow2 file with corruptions, or with its end missing.
 
     A file cut short opens well, and its lost clusters read as zeros.
     """
+    check = _qemu_img('check', path, 'qcow2', timeout_s=300,
+                      expected=_CHECK_CODES)
     corruptions = check.get('corruptions', 0)
     if corruptions or check.get('check-errors', 0):
         raise exception.ImageRefused(
@@ -206,6 +195,17 @@ def _check_whole(path, check, cluster_bytes):
         raise exception.ImageRefused(
             image=path, reason=f'cut short: {missing} bytes at its end are'
             ' missing; upload it again')
+
+
+def _qemu_img(command, path, image_format, **how):
+    try:
+        return json.loads(process.run(
+            'qemu-img', command, '--output=json', '-f', image_format, path,
+            limits=_INFO_LIMITS, **how))
+    except exception.ProgramFailed as e:
+        raise exception.ImageRefused(
+            image=path, reason='damaged: '
+            f'{e.kwargs["reason"].removeprefix("qemu-img: ")}')
 
 
 def _copy(source, target):
@@ -236,7 +236,8 @@ def _read(path, progress=None):
     with open(path, 'rb') as f:
         before = _state(f)
         done = 0
-        while chunk := f.read(_CHUNK_BYTES):
+        # not to the end of a file that grows and grows
+        while done <= before[0] and (chunk := f.read(_CHUNK_BYTES)):
             sha256.update(chunk)
             done += len(chunk)
             if progress:

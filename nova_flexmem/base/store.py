@@ -38,9 +38,9 @@ import uuid
 from oslo_concurrency import lockutils
 from oslo_log import log
 
-from nova_flexmem import exception
 from nova_flexmem.base import base
 from nova_flexmem.base import uses
+from nova_flexmem import exception
 
 LOG = log.getLogger(__name__)
 
@@ -82,22 +82,26 @@ class Store:
             if e.errno in (errno.ENOSPC, errno.EDQUOT):
                 reason += '; free space in it, for example with "nova-flexmem'\
                           ' image prune"'
-            raise exception.StoreUnusable(store=e.filename or self.path,
-                                          reason=reason)
+            raise exception.StoreUnusable(
+                store=os.fsdecode(e.filename or self.path), reason=reason)
 
     def folder(self, name):
         """Return the path of one of the store's folders."""
         return os.path.join(self.path, name)
 
+    @contextlib.contextmanager
     def lock(self, key, blocking=True):
-        """Return a context manager that holds the lock of a key.
+        """Hold the lock of a key; a context manager.
 
-        :raises: lockutils.AcquireLockFailedException, when entered, if
-            another holds it and blocking is false
+        :raises: lockutils.AcquireLockFailedException if another holds it
+            and blocking is false; StoreUnusable
         """
-        return lockutils.lock(f'flexmem-{key}', external=True,
-                              lock_path=self.folder('locks'),
-                              blocking=blocking)
+        with contextlib.ExitStack() as stack:
+            with self.reporting():
+                stack.enter_context(lockutils.lock(
+                    f'flexmem-{key}', external=True,
+                    lock_path=self.folder('locks'), blocking=blocking))
+            yield
 
     def get(self, key):
         """Return the Base of a key, or None.

@@ -75,6 +75,7 @@ def mapping(path):
 
     Processes of other users are seen by root alone.
     """
+    path = os.path.realpath(path)  # as the kernel names it
     try:
         inode = f' {os.stat(path).st_ino} '
     except FileNotFoundError:

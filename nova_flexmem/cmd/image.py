@@ -12,15 +12,17 @@
 
 """nova-flexmem image: bases of images."""
 
+import typing
+
 from cliff import command
 from cliff import lister
 from cliff import show
 
-from nova_flexmem import exception
 from nova_flexmem.base import base
 from nova_flexmem.base import builder
 from nova_flexmem.base import store
 from nova_flexmem.cmd import progress
+from nova_flexmem import exception
 
 MIB = 1 << 20
 
@@ -28,7 +30,7 @@ MIB = 1 << 20
 class _StoreCommand:
     """What the commands on the base store share."""
 
-    app: object
+    app: typing.Any
 
     def open_store(self):
         """Return the Store, without what killed builds left in it."""

@@ -31,7 +31,8 @@ class FlexMemApp(app.App):
 
     def __init__(self):
         super().__init__(
-            description=__doc__.splitlines()[0] + ' ' + self.__doc__,
+            description='Shares one host copy of an image between the guests'
+            ' that boot it.',
             version=version.VersionInfo('nova-flexmem').release_string(),
             command_manager=commandmanager.CommandManager('nova_flexmem.cli'),
             deferred_help=True)

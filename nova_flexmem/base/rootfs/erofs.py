@@ -14,8 +14,8 @@
 
 import struct
 
-from nova_flexmem import exception
 from nova_flexmem.base import rootfs
+from nova_flexmem import exception
 
 # struct erofs_super_block in Linux fs/erofs/erofs_fs.h
 _SUPERBLOCK_OFFSET = 1024

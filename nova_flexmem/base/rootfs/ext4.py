@@ -14,8 +14,8 @@
 
 import struct
 
-from nova_flexmem import exception
 from nova_flexmem.base import rootfs
+from nova_flexmem import exception
 
 # struct ext4_super_block in Linux Documentation/filesystems/ext4
 _SUPERBLOCK_OFFSET = 1024
