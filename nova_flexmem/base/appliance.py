@@ -22,6 +22,7 @@ LIBGUESTFS_PATH): nothing of the system's libguestfs is changed.
 
 import base64
 import collections
+import contextlib
 import dataclasses
 import glob
 import os
@@ -133,6 +134,7 @@ class Appliance:
         lines = []
         while (answer := self._next_line()) != self._marker:
             if answer is None:
+                self._lines.put(None)  # for whoever asks next
                 raise exception.ProgramFailed(program='guestfish',
                                               reason=self._why())
             lines.append(answer)
@@ -177,7 +179,8 @@ class Appliance:
                 self._errors.append(line.strip())
 
     def _end(self):
-        self._popen.stdin.close()
+        with contextlib.suppress(OSError):  # it ended by itself
+            self._popen.stdin.close()
         try:
             self._popen.wait(timeout=10)
         except subprocess.TimeoutExpired:

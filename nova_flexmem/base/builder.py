@@ -32,7 +32,6 @@ from pbr import version
 from nova_flexmem.base import appliance as appliance_module
 from nova_flexmem.base import base
 from nova_flexmem.base import bootloader
-from nova_flexmem.base import fstab
 from nova_flexmem.base import initramfs
 from nova_flexmem.base import kernel as kernel_module
 from nova_flexmem.base import operating_system
@@ -48,9 +47,7 @@ LOG = log.getLogger(__name__)
 GIB = 1 << 30
 
 _CHUNK_BYTES = 4 << 20
-_MAX_FSTAB_BYTES = 1 << 16
 _NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
-_FSTAB = '/etc/fstab'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +148,7 @@ class _Build:
             self._progress('reading its kernel', None)
             kernel = kernel_module.find(tree, self._source.path)
             args = bootloader.kernel_args(tree, kernel.release)
-            self._replace_fstab(a, tree, system)
+            self._replace_fstab(a, tree)
             driver = self._rootfs_driver(kernel)
             self._make_root(a, driver, target.device)
         os.unlink(copy)
@@ -193,19 +190,17 @@ class _Build:
                        .max_virtual_size_bytes)
         return copy
 
-    def _replace_fstab(self, appliance, tree, system):
-        """Lay a reduced fstab over the image's, which stays as it is."""
-        content = tree.read(_FSTAB, _MAX_FSTAB_BYTES)
-        if content is None:
-            return
-        text = fstab.reduce(content.decode(errors='surrogateescape'),
-                            system.mountpoints)
+    def _replace_fstab(self, appliance, tree):
+        """Lay the reduced fstab over the image's, which stays as it is."""
         encoded = base64.b64encode(
-            text.encode(errors='surrogateescape')).decode()
-        appliance.shell(
-            f'f=/sysroot{_FSTAB}; [ -L /sysroot/etc ] || [ -L $f ] ||'
-            f' {{ cp -a $f /tmp/fstab && echo {encoded} | base64 -d'
-            ' > /tmp/fstab && mount --bind /tmp/fstab $f; }')
+            tree.reduced_fstab.encode(errors='surrogateescape')).decode()
+        appliance.shell(f"""
+            fstab=/sysroot{operating_system.FSTAB}
+            if [ -f $fstab ] && ! [ -L $fstab ] && ! [ -L /sysroot/etc ]; then
+                cp -a $fstab /tmp/fstab
+                echo {encoded} | base64 -d > /tmp/fstab
+                mount --bind /tmp/fstab $fstab
+            fi""")
 
     def _rootfs_driver(self, kernel):
         name = self._options.rootfs

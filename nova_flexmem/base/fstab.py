@@ -10,30 +10,98 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""/etc/fstab of a base: less what the base itself now is."""
+"""The filesystems of an image, and the /etc/fstab that names them.
+
+libguestfs finds the mount points of an operating system, but does not know
+every way of naming a device (PARTUUID= and PARTLABEL= are such, and cloud
+images use them). What it missed is found here.
+"""
+
+import re
 
 _HEADER = ('# Lines marked "flexmem:" mounted parts of the image; in a FlexMem'
            ' instance these are\n# in the root filesystem already, and swap'
            ' space of the image does not exist.\n')
 
+#: What blkid calls an identifier, and what fstab does (see fstab(5)).
+_TAGS = {'UUID': 'UUID', 'LABEL': 'LABEL', 'PART_ENTRY_UUID': 'PARTUUID',
+         'PART_ENTRY_NAME': 'PARTLABEL'}
 
-def reduce(text, mountpoints):
+_NO_FILESYSTEM = ('swap', 'unknown', 'crypto_LUKS')
+_PLAIN_PATH = re.compile(r'(/[\w.+-]+)+')
+_SUBVOLUME = re.compile(r'subvol=/?([\w.@/+-]+)')
+
+
+def identifiers(appliance):
+    """Return {identifier: device} of the image's filesystems.
+
+    :returns: for example {'PARTUUID=0b9c56c1-...': '/dev/sda3'}
+    """
+    found = {}
+    for line in appliance.command('list-filesystems'):
+        device, kind = line.rsplit(': ', 1)
+        if kind in _NO_FILESYSTEM or device.startswith('btrfsvol:'):
+            continue
+        found[device] = device
+        for fact in appliance.command('blkid', device):
+            name, _colon, value = fact.partition(': ')
+            if name in _TAGS and value:
+                found[_normal(f'{_TAGS[name]}={value}')] = device
+    return found
+
+
+def missing(text, known, mountpoints):
+    """Return {mount point: mountable} that libguestfs did not find.
+
+    :param text: the image's fstab
+    :param known: what identifiers() returned
+    :param mountpoints: the mount points that libguestfs found
+    """
+    found = {}
+    for spec, point, kind, options in _entries(text):
+        device = known.get(_normal(spec))
+        if (device is None or point in mountpoints or kind == 'swap'
+                or 'noauto' in options.split(',')
+                or not _PLAIN_PATH.fullmatch(point) or '..' in point):
+            continue
+        subvolume = _SUBVOLUME.search(options)
+        found[point] = (f'btrfsvol:{device}/{subvolume[1]}' if subvolume
+                        else device)
+    return found
+
+
+def reduce(text, known, mountpoints):
     """Return an fstab without the image's own filesystems and swap.
 
     What else is in it stays as it is: pseudo filesystems, network shares,
     volumes that are attached to the instance.
 
-    :param text: the image's fstab (see fstab(5))
+    :param text: the image's fstab
+    :param known: what identifiers() returned
     :param mountpoints: where filesystems of the image are mounted
     """
-    gone = {point.rstrip('/') for point in mountpoints} | {''}
+    gone = {point.rstrip('/') for point in mountpoints}
     lines = []
     changed = False
     for line in text.removesuffix('\n').split('\n'):
-        fields = line.split()
-        if (len(fields) >= 3 and not fields[0].startswith('#')
-                and (fields[2] == 'swap' or fields[1].rstrip('/') in gone)):
-            line = f'# flexmem: {line}'
-            changed = True
+        for spec, point, kind, _options in _entries(line):
+            if (kind == 'swap' or point.rstrip('/') in gone
+                    or _normal(spec) in known):
+                line = f'# flexmem: {line}'
+                changed = True
         lines.append(line)
     return (_HEADER if changed else '') + '\n'.join(lines) + '\n'
+
+
+def _entries(text):
+    """Yield (device, mount point, type, options) of each entry."""
+    for line in text.removesuffix('\n').split('\n'):
+        fields = line.split()
+        if len(fields) >= 3 and not fields[0].startswith('#'):
+            yield (fields[0], fields[1], fields[2],
+                   fields[3] if len(fields) > 3 else '')
+
+
+def _normal(spec):
+    name, equals, value = spec.replace('"', '').partition('=')
+    return name + equals + (value.lower() if name.endswith('UUID') else value)

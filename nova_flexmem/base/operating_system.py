@@ -15,7 +15,11 @@
 import dataclasses
 import os
 
+from nova_flexmem.base import fstab
 from nova_flexmem import exception
+
+FSTAB = '/etc/fstab'
+_MAX_FSTAB_BYTES = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +61,9 @@ def find(appliance, image):
             ' can become a base')
     mountpoints = dict(line.split(': ', 1) for line in appliance.command(
         'inspect-get-mountpoints', root))
+    # an fstab that says /dev/sda1 leads libguestfs 1.48 to another disk when
+    # the appliance's kernel numbers its disks otherwise; the root is certain
+    mountpoints['/'] = root
     return OperatingSystem(
         get('distro'), f'{get("major-version")}.{get("minor-version")}',
         get('product-name'), mountpoints)
@@ -65,10 +72,10 @@ def find(appliance, image):
 def _why_not_one(appliance, roots):
     if roots:
         return f'{len(roots)} operating systems in it; expected one'
-    filesystems = dict(line.rsplit(': ', 1) for line in appliance.command(
-        'list-filesystems'))
-    encrypted = [device for device, fs in filesystems.items()
-                 if fs == 'crypto_LUKS']
+    # list-filesystems leaves them out
+    encrypted = [device for what in ('list-partitions', 'lvs')
+                 for device in appliance.command(what)
+                 if appliance.command('vfs-type', device) == ['crypto_LUKS']]
     if encrypted:
         return (f'its partition {encrypted[0]} is encrypted (LUKS) and no'
                 ' operating system is outside it; use an unencrypted image')
@@ -87,10 +94,20 @@ class Tree:
     def __init__(self, appliance, operating_system, folder):
         self._appliance = appliance
         self._passing = os.path.join(folder, 'passing')
+        mountpoints = dict(operating_system.mountpoints)
+        self._mount('/', mountpoints.pop('/'))
+        known = fstab.identifiers(appliance)
+        text = self.read_text(FSTAB, _MAX_FSTAB_BYTES)
+        mountpoints |= fstab.missing(text, known,
+                                     operating_system.mountpoints)
         # a mount point comes after those above it
-        for point in sorted(operating_system.mountpoints):
-            appliance.command('mount-ro',
-                              operating_system.mountpoints[point], point)
+        for point in sorted(mountpoints):
+            self._mount(point, mountpoints[point])
+        #: what /etc/fstab is to say in a base
+        self.reduced_fstab = fstab.reduce(text, known, {'/', *mountpoints})
+
+    def _mount(self, point, mountable):
+        self._appliance.command('mount-ro', mountable, point)
 
     def is_file(self, path):
         """Return whether path is a regular file, at the end of its links."""
@@ -126,4 +143,5 @@ class Tree:
 
     def read_text(self, path, max_bytes=1 << 20):
         """Return a text file's content, '' if there is no such file."""
-        return (self.read(path, max_bytes) or b'').decode(errors='replace')
+        return (self.read(path, max_bytes) or b'').decode(
+            errors='surrogateescape')

@@ -1,0 +1,78 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The demo's picture: host memory by number of guests, stacked."""
+
+from nova_flexmem import exception
+
+MIB = 1 << 20
+
+#: (what, colour), from the bottom of a bar to its top.
+_PARTS = (('base, shared once', '#2a9d8f'),
+          ("QEMU's own", '#9aa5b1'),
+          ('guest RAM, other', '#457b9d'),
+          ('guest RAM, page cache', '#e76f51'))
+_BAR_WIDTH = 0.38
+
+
+def draw(path, stock, flexmem, title):
+    """Draw a PNG.
+
+    :param stock: KindFigures of the stock guests
+    :param flexmem: KindFigures of the FlexMem guests, as many
+    :raises: DemoFailed if matplotlib is not installed
+    """
+    try:
+        import matplotlib
+        matplotlib.use('Agg')
+        from matplotlib import pyplot
+    except ImportError:
+        raise exception.DemoFailed(
+            reason=f'{path}: not drawn, since matplotlib is not installed')
+    figure, axes = pyplot.subplots(figsize=(9, 5.2), layout='constrained')
+    numbers = range(1, len(stock.guests) + 1)
+    for name, kind, side in (('stock', stock, -1), ('FlexMem', flexmem, 1)):
+        places = [number + side * (_BAR_WIDTH / 2 + 0.02)
+                  for number in numbers]
+        bottom = [0.0] * len(places)
+        for (label, colour), heights in zip(
+                _PARTS, zip(*(parts(kind, number) for number in numbers))):
+            axes.bar(places, heights, _BAR_WIDTH, bottom, color=colour,
+                     label=label if side < 0 else None)
+            bottom = [a + b for a, b in zip(bottom, heights)]
+        for place, top in zip(places, bottom):
+            axes.annotate(f'{name}\n{top:.0f}', (place, top), (0, 3),
+                          textcoords='offset points', ha='center',
+                          va='bottom', fontsize=9)
+    axes.set_xticks(numbers, [f'{number} VM{"s" * (number > 1)}'
+                              for number in numbers])
+    axes.set_ylabel('host memory in MiB')
+    axes.set_title(title, loc='left', fontsize=11)
+    axes.margins(y=0.15)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(reverse=True, frameon=False, loc='upper left')
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def parts(kind, number):
+    """Return the heights of a bar's parts in MiB, for the first guests.
+
+    What a guest has in its page cache is part of its RAM, as the guest tells.
+    """
+    guests = kind.guests[:number]
+    cache = sum(min(guest.page_cache_after_bytes, guest.usage.ram_bytes)
+                for guest in guests)
+    ram = sum(guest.usage.ram_bytes for guest in guests)
+    qemu = sum(guest.qemu_bytes for guest in guests)
+    return [size / MIB for size in
+            (kind.shared_bytes[number - 1], qemu, ram - cache, cache)]

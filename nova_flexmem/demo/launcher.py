@@ -1,0 +1,90 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Makes guests of both kinds, ready to start, each in a folder of its own."""
+
+import os
+import uuid as uuid_module
+
+from nova_flexmem.base import base
+from nova_flexmem.base import delta
+from nova_flexmem.demo import configdrive
+from nova_flexmem.demo import guest
+from nova_flexmem.demo import stock
+from nova_flexmem.guest import domain
+
+
+def boot_of(built):
+    """Return what guests of a base boot from, a domain.Boot.
+
+    :param built: the Base
+    """
+    manifest = built.manifest
+    return domain.Boot(
+        root_pmem=built.file(base.ROOT_PMEM),
+        size_bytes=manifest.files[base.ROOT_PMEM].size_bytes,
+        kernel=built.file(base.KERNEL),
+        initramfs=built.file(base.INITRAMFS),
+        kernel_args=manifest.kernel_args, base_uuid=manifest.uuid,
+        rootfs=manifest.rootfs)
+
+
+class Launcher:
+    """Makes guests on one libvirt connection.
+
+    :param connection: a libvirt.virConnect
+    :param folder: for the guests' files; QEMU's user must be able to enter it
+    :param domain_type: kvm or qemu
+    :param flavor: what each guest gets, a stock.Flavor
+    """
+
+    def __init__(self, connection, folder, domain_type, flavor):
+        self._connection = connection
+        self._folder = folder
+        self._domain_type = domain_type
+        self._flavor = flavor
+
+    def stock(self, name, image):
+        """Return a stock guest.
+
+        :param image: path of the image, raw, as in Nova's image cache
+        """
+        def create_disk(path):
+            stock.create_disk(path, image, self._flavor)
+
+        return self._guest(name, create_disk, 'qcow2', lambda xml: xml)
+
+    def flexmem(self, name, boot, **options):
+        """Return a FlexMem guest.
+
+        :param boot: the base, a domain.Boot
+        :param options: of domain.transform
+        """
+        def create_disk(path):
+            delta.create(path, self._flavor.disk_bytes)
+
+        return self._guest(
+            name, create_disk, 'raw',
+            lambda xml: domain.transform(xml, boot, **options))
+
+    def _guest(self, name, create_disk, disk_format, change):
+        # two demos may run at once
+        domain_name = f'flexmem-{os.getpid()}-{name}'
+        uuid = str(uuid_module.uuid4())
+        files = stock.Folder(os.path.join(self._folder, name))
+        os.mkdir(files.path)
+        create_disk(files.disk)
+        configdrive.create(files.config_drive, name, uuid)
+        xml = stock.domain_xml(
+            name=domain_name, uuid=uuid, domain_type=self._domain_type,
+            flavor=self._flavor, folder=files, disk_format=disk_format)
+        return guest.Guest(self._connection, domain_name, change(xml), files)

@@ -1,0 +1,91 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The demo's table: stock and FlexMem guests side by side."""
+
+import statistics
+
+MIB = 1 << 20
+
+COLUMNS = ('Figure', 'Unit', 'Stock', 'Stock range', 'FlexMem',
+           'FlexMem range', 'FlexMem/stock')
+
+#: A FlexMem guest's page cache may grow by this part of what it read.
+GROWTH_LIMIT = 0.05
+
+_PER_GUEST = (
+    ('guest page cache, before reading', 'MiB',
+     lambda guest: guest.page_cache_before_bytes / MIB),
+    ('guest page cache, after reading', 'MiB',
+     lambda guest: guest.page_cache_after_bytes / MIB),
+    ('guest page cache, growth', 'MiB',
+     lambda guest: guest.page_cache_growth_bytes / MIB),
+    ('private host memory per VM: guest RAM', 'MiB',
+     lambda guest: guest.usage.ram_bytes / MIB),
+    ("private host memory per VM: QEMU's own", 'MiB',
+     lambda guest: guest.qemu_bytes / MIB),
+    ('private host memory per VM', 'MiB',
+     lambda guest: guest.usage.private_bytes / MIB),
+    ('swapped out per VM', 'MiB',
+     lambda guest: guest.usage.swap_bytes / MIB),
+    ('power-on to multi-user', 's',
+     lambda guest: guest.multi_user_s),
+    ('reading', 's',
+     lambda guest: guest.reading.seconds))
+
+_PER_KIND = (
+    ('shared host memory, once: base', 'MiB',
+     lambda kind: kind.shared_bytes[-1] / MIB),
+    ('marginal memory per further VM', 'MiB',
+     lambda kind: kind.marginal_bytes / MIB),
+    ('host MemAvailable lost per VM', 'MiB',
+     lambda kind: kind.available_lost_bytes / len(kind.guests) / MIB))
+
+
+def rows(stock, flexmem):
+    """Return the table's rows: medians, ranges over the guests, ratios.
+
+    :param stock: KindFigures of the stock guests
+    :param flexmem: KindFigures of the FlexMem guests
+    """
+    table = []
+    for name, unit, figure in _PER_GUEST:
+        table.append(_row(name, unit, *([figure(guest) for guest in
+                                         kind.guests]
+                                        for kind in (stock, flexmem))))
+    for name, unit, figure in _PER_KIND:
+        table.append(_row(name, unit, [figure(stock)], [figure(flexmem)]))
+    return table
+
+
+def failures(flexmem):
+    """Return what a FlexMem guest may not do and did, sentences."""
+    return [
+        f'the page cache of FlexMem guest {number} grew by'
+        f' {guest.page_cache_growth_bytes / MIB:.1f} MiB when it read'
+        f' {guest.reading.size_bytes / MIB:.1f} MiB of its image; at most'
+        f' {GROWTH_LIMIT:.0%} of that is right'
+        for number, guest in enumerate(flexmem.guests, 1)
+        if guest.page_cache_growth_bytes
+        > GROWTH_LIMIT * guest.reading.size_bytes]
+
+
+def _row(name, unit, stock, flexmem):
+    before, after = statistics.median(stock), statistics.median(flexmem)
+    return (name, unit, round(before, 1), _range(stock), round(after, 1),
+            _range(flexmem), round(after / before, 2) if before else None)
+
+
+def _range(values):
+    if len(values) == 1:
+        return ''
+    return f'{min(values):.1f}..{max(values):.1f}'

@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What each demo guest does: read the same files of its image.
+
+The files are those that come first under /usr in the order of their paths,
+the same in every guest of one image. Compiled Python is left out, since a
+guest may write some itself.
+"""
+
+import dataclasses
+import re
+import time
+
+from nova_flexmem import exception
+
+_CHOOSE = '''\
+export LC_ALL=C
+cd /usr
+find . -type f ! -path '*/__pycache__/*' -printf '%s %p\\n' | sort -k 2 |
+    awk -v limit=LIMIT 'total < limit { total += $1; print }' \
+    > "$TMPDIR/files-to-read"
+'''
+
+_READ = '''\
+cd /usr
+list=$TMPDIR/files-to-read
+awk '{ total += $1 } END { printf "%d %d\\n", NR, total }' "$list"
+cut -d ' ' -f 2- "$list" | tr '\\n' '\\0' | xargs -0 cat | cat "$list" - |
+    sha256sum
+'''
+
+_ANSWER = re.compile(r'(\d+) (\d+)\n([0-9a-f]{64})  -\n')
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a guest has read."""
+
+    files: int
+    size_bytes: int
+    digest: str  #: of sizes, paths and content
+    seconds: float
+
+
+def choose_files(guest, size_bytes):
+    """Have a guest choose what it will read: that many bytes or a bit more.
+
+    The walk through the folders to this end leaves them in the page cache, so
+    it is no part of the reading.
+    """
+    guest.output(_CHOOSE.replace('LIMIT', str(size_bytes)))
+
+
+def read_files(guest):
+    """Have a guest read the files that it chose; returns the Reading.
+
+    :raises: DemoFailed if it can't read them
+    """
+    began = time.monotonic()
+    output = guest.output(_READ)
+    seconds = time.monotonic() - began
+    answer = _ANSWER.fullmatch(output)
+    if not answer:
+        raise exception.DemoFailed(reason=f'reading in a guest: {output}')
+    return Reading(int(answer[1]), int(answer[2]), answer[3], seconds)
+
+
+def page_cache_bytes(meminfo):
+    """Return what a guest's page cache holds of files and block devices.
+
+    Cached counts tmpfs and shared memory as well, which are nobody's cache:
+    they are Shmem. Buffers is the cache of block devices, where filesystems
+    keep their metadata.
+
+    :param meminfo: the guest's /proc/meminfo as Guest.meminfo has it
+    """
+    return meminfo['Cached'] - meminfo['Shmem'] + meminfo['Buffers']

@@ -1,0 +1,90 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the tests with real guests share: images, bases, guests."""
+
+import os
+import tempfile
+
+import testtools
+
+from nova_flexmem.base import base
+from nova_flexmem.base import builder
+from nova_flexmem.base import store
+from nova_flexmem.demo import debian
+from nova_flexmem.demo import hypervisor
+from nova_flexmem.demo import launcher
+from nova_flexmem.demo import stock
+from nova_flexmem import process
+
+#: Kept between runs: an image takes minutes to make. Bases are built anew.
+CACHE = os.environ.get('FLEXMEM_TEST_CACHE', '/var/tmp/nova-flexmem-images')
+
+_FLAVOR = stock.Flavor(ram_mib=512, disk_bytes=4 << 30)
+
+
+class GuestTestCase(testtools.TestCase):
+    """Has the image of a layout, its base, and a launcher of guests."""
+
+    layout: str
+    rootfs = 'auto'
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if os.geteuid() != 0:
+            cls.skipTest(cls, 'needs root, to make images and run guests')
+        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory(
+            prefix='flexmem-test-', dir='/var/tmp'))
+        # QEMU runs as a user of its own, and must get to the files
+        os.chmod(cls.folder, 0o711)
+        cls.image = debian.build(cls.layout, CACHE)
+        cls.store = new_store(cls.folder)
+        cls.base, _new = builder.build(
+            cls.store, cls.image, builder.Options(rootfs=cls.rootfs))
+        cls.launcher = launcher.Launcher(
+            cls.enterClassContext(hypervisor.connect(cls.folder)),
+            cls.folder, hypervisor.domain_type(), _FLAVOR)
+
+    @property
+    def boot(self):
+        """What FlexMem guests of the image boot from."""
+        return launcher.boot_of(self.base)
+
+    def raw_image(self):
+        """Return the path of the image as a raw file."""
+        path = os.path.join(self.folder, 'image.raw')
+        if not os.path.exists(path):
+            process.run('qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw',
+                        self.image, path, timeout_s=600)
+        return path
+
+    def start(self, guest):
+        """Start a guest and wait until it takes scripts."""
+        self.addCleanup(guest.destroy)
+        guest.start()
+        guest.wait_shell()
+        return guest
+
+    def assert_base_unchanged(self):
+        """Check that every byte of the base is what the build made."""
+        base.Base(self.base.path).verify()
+
+
+def new_store(folder):
+    """Return a Store whose appliance is shared by all tests."""
+    appliance = os.path.join(CACHE, 'appliance')
+    os.makedirs(appliance, exist_ok=True)
+    path = os.path.join(folder, 'store')
+    os.makedirs(path)
+    os.symlink(appliance, os.path.join(path, 'appliance'))
+    return store.Store(path)

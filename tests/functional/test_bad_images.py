@@ -1,0 +1,273 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Images that the real builder must refuse, and one that it must not.
+
+What can be wrong with a kernel is in the unit tests, case by case. Each bad
+image is the good one with one thing wrong. The images are made in one
+appliance session, and all builds share one store, because an appliance takes
+seconds to start and a minute to make.
+"""
+
+import concurrent.futures
+import io
+import json
+import os
+import shutil
+import string
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+import testtools
+
+from nova_flexmem.base import appliance
+from nova_flexmem.base import builder
+from nova_flexmem.base import store as store_module
+from nova_flexmem import exception
+from nova_flexmem import process
+
+MIB = 1 << 20
+_DISK_BYTES = 48 * MIB
+
+_RELEASE = '6.1.0-9-test'
+_MODULES = f'/lib/modules/{_RELEASE}'
+_KERNEL = f'/boot/vmlinuz-{_RELEASE}'
+_BUILTIN = ('overlay', 'ext4', 'erofs', 'virtio_pci', 'virtio_blk',
+            'libnvdimm', 'nfit', 'nd_pmem')
+
+_X86_64, _AARCH64 = 62, 183  # e_machine, see elf(5)
+
+
+def _elf(machine):
+    """Return as much of a program as file(1) wants to see."""
+    header = struct.pack('<16sHHIQQQIHHHHHH', b'\x7fELF\2\1\1', 2, machine, 1,
+                         0x400000, 0, 0, 0, 64, 56, 0, 64, 0, 0)
+    return header.ljust(4096, b'\0')
+
+
+def _bzimage():
+    """Return as much of a kernel as its header's checks want to see."""
+    content = bytearray(MIB)
+    content[0x1fe:0x200] = b'\x55\xaa'
+    content[0x202:0x206] = b'HdrS'
+    content[0x206:0x208] = b'\x0f\x02'
+    content[0x236] = 1  # XLF_KERNEL_64
+    return bytes(content)
+
+
+def _windows_program():
+    """Return as much of cmd.exe as file(1) wants to see."""
+    return (b'MZ' + bytes(58) + struct.pack('<I', 64) + b'PE\0\0'
+            + struct.pack('<HHIIIHH', 0x8664, 1, 0, 0, 0, 240, 0x22)
+            + struct.pack('<H', 0x20b).ljust(240, b'\0')).ljust(4096, b'\0')
+
+
+_GOOD = {
+    '/etc/os-release': b'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Test"\n',
+    '/etc/debian_version': b'12.0\n',
+    '/etc/hostname': b'test\n',
+    '/etc/fstab': b'/dev/sda / ext4 defaults 0 1\n',
+    '/bin/sh': _elf(_X86_64),
+    '/usr/share/file': os.urandom(MIB),
+    _KERNEL: _bzimage(),
+    f'{_MODULES}/modules.dep': b'',
+    f'{_MODULES}/modules.builtin': ''.join(
+        f'kernel/x/{name}.ko\n' for name in _BUILTIN).encode(),
+}
+
+
+def _builtin_but(*names):
+    return {f'{_MODULES}/modules.builtin': ''.join(
+        f'kernel/x/{name}.ko\n' for name in _BUILTIN
+        if name not in names).encode()}
+
+
+def _without(*paths):
+    return {path: content for path, content in _GOOD.items()
+            if path not in paths}
+
+
+#: One filesystem on a whole disk: {name of the image: files in it}.
+_TREES = {
+    'good': _GOOD,
+    'no-system': {'/hello': b'not an operating system\n'},
+    'aarch64': _GOOD | {'/bin/sh': _elf(_AARCH64)},
+    'no-kernel': _without(_KERNEL),
+    'no-pmem': _GOOD | _builtin_but('nd_pmem'),
+    'not-a-bzimage': _GOOD | {_KERNEL: _elf(_X86_64)},
+    # the only way to overlay leads out of the folder of the modules
+    'evil-path': _GOOD | _builtin_but('overlay') | {
+        f'{_MODULES}/modules.dep':
+            b'../../../etc/overlay.ko:\n'
+            b'/etc/overlay.ko:\n'
+            b'kernel/../../../../etc/overlay.ko:\n'
+            b"kernel/'; reboot '/overlay.ko:\n",
+        '/etc/overlay.ko': _elf(_X86_64)},
+    'too-large': _GOOD,
+}
+
+
+class BadImagesTest(testtools.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for program in ('guestfish', 'qemu-img', 'cpio'):
+            if not process.available(program):
+                raise cls.skipException(f'{program} is not installed')
+        cls._folder = tempfile.mkdtemp(prefix='flexmem-bad-images-')
+        cls.addClassCleanup(shutil.rmtree, cls._folder)
+        cls._store = store_module.Store(os.path.join(cls._folder, 'store'))
+        cls._make_images()
+
+    @classmethod
+    def _make_images(cls):
+        names = [*_TREES, 'windows', 'luks', 'two-systems']
+        for name in names:
+            with open(cls._image(name), 'xb') as f:
+                f.truncate(_DISK_BYTES)
+        drives = {name: appliance.Drive(cls._image(name), 'raw', False,
+                                        f'bad{letter}')
+                  for name, letter in zip(names, string.ascii_lowercase)}
+        with appliance.Appliance(
+                cls._store.folder('appliance'), [*drives.values()],
+                timeout_s=300, file_size_bytes=_DISK_BYTES) as a:
+            devices = {name: drive.device for name, drive in drives.items()}
+            for name, files in _TREES.items():
+                cls._fill(a, devices[name], 'ext4', files)
+                if name == 'too-large':
+                    a.shell(f'mount {devices[name]} /sysroot && truncate'
+                            ' -s 2G /sysroot/hole && umount /sysroot')
+            windows = devices['windows']
+            a.command('part-disk', windows, 'mbr')
+            cls._fill(a, f'{windows}1', 'vfat', {
+                '/Windows/System32/cmd.exe': _windows_program(),
+                '/Windows/System32/config/SOFTWARE': b''})
+            for name in ('luks', 'two-systems'):
+                a.command('part-init', devices[name], 'gpt')
+                a.command('part-add', devices[name], 'p', '2048', '49151')
+                a.command('part-add', devices[name], 'p', '49152', '-2048')
+            luks, two = devices['luks'], devices['two-systems']
+            cls._fill(a, f'{luks}1', 'ext4', {'/vmlinuz': _bzimage()})
+            # few iterations: a key derivation takes minutes under TCG
+            a.shell('echo -n secret | cryptsetup -q luksFormat --type luks1'
+                    f' --pbkdf-force-iterations 1000 {luks}2 -')
+            cls._fill(a, f'{two}1', 'ext4', _GOOD)
+            cls._fill(a, f'{two}2', 'ext4', _GOOD)
+
+    @classmethod
+    def _fill(cls, a, device, filesystem, files):
+        archive = os.path.join(cls._folder, 'files.tar')
+        with tarfile.open(archive, 'w') as tar:
+            for path, content in files.items():
+                member = tarfile.TarInfo(path.lstrip('/'))
+                member.size = len(content)
+                member.mode = 0o755
+                tar.addfile(member, io.BytesIO(content))
+        a.command('mkfs', filesystem, device)
+        a.command('mount', device, '/')
+        a.command('tar-in', archive, '/')
+        a.command('umount-all')
+
+    @classmethod
+    def _image(cls, name):
+        return os.path.join(cls._folder, f'{name}.raw')
+
+    def _command(self, *words, config=''):
+        config_file = os.path.join(self._folder, 'nova.conf')
+        with open(config_file, 'w') as f:
+            f.write(f'[flexmem]\n{config}\n')
+        return subprocess.run(
+            [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
+             self._store.path, '--config-file', config_file, *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def _assert_nothing_left(self):
+        self.assertEqual([], os.listdir(self._store.folder('builds')))
+        self.assertEqual([], self._store.keys())
+
+    def _assert_refused(self, name, *causes, config=''):
+        done = self._command('image', 'build', self._image(name),
+                             config=config)
+        self.assertNotEqual(0, done.returncode)
+        self.assertEqual('', done.stdout)
+        *before, error = done.stderr.splitlines()
+        for line in before:  # stages alone, and that KVM is broken
+            self.assertRegex(line, r'^( *\d+\.\d s  |/dev/kvm )')
+        for words in (self._image(name), *causes):
+            self.assertIn(words, error)
+        self._assert_nothing_left()
+
+    def test_no_operating_system(self):
+        self._assert_refused('no-system', 'no operating system found')
+
+    def test_windows(self):
+        self._assert_refused('windows', 'its operating system is windows')
+
+    def test_encrypted_root(self):
+        self._assert_refused('luks', 'is encrypted (LUKS)')
+
+    def test_two_operating_systems(self):
+        self._assert_refused('two-systems', '2 operating systems')
+
+    def test_other_architecture(self):
+        self._assert_refused('aarch64', 'made for aarch64')
+
+    def test_no_kernel(self):
+        self._assert_refused('no-kernel', 'no kernel in it')
+
+    def test_kernel_without_pmem(self):
+        self._assert_refused('no-pmem', _RELEASE, 'no support for nvdimm')
+
+    def test_kernel_that_is_none(self):
+        self._assert_refused('not-a-bzimage', _KERNEL, 'not a 64-bit x86')
+
+    def test_modules_outside_their_folder(self):
+        self._assert_refused('evil-path', 'no support for overlay;')
+
+    def test_base_too_large(self):
+        self._assert_refused('too-large', 'the limit is 1.0 GiB',
+                             'max_base_size_gib',
+                             config='max_base_size_gib = 1')
+
+    def test_build_takes_too_long(self):
+        image = self._image('good')
+        e = self.assertRaises(
+            exception.BuildFailed, builder.build, self._store, image,
+            builder.Options(timeout_s=3))
+        self.assertIn(image, str(e))
+        self.assertIn('no end after 3 s', str(e))
+        self._assert_nothing_left()
+
+    def test_nothing_wrong(self):
+        """Of two builds of one good image at once, one builds."""
+        def build(_number):
+            return self._command('image', 'build', self._image('good'),
+                                 '-f', 'json')
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(build, range(2)))
+        self.assertEqual([0, 0], [done.returncode for done in both],
+                         [done.stderr for done in both])
+        shown = [json.loads(done.stdout) for done in both]
+        self.assertEqual([False, True], sorted(s['built'] for s in shown))
+        self.assertEqual(shown[0]['base'], shown[1]['base'])
+        self.assertEqual(1, sum('waiting for another build' in done.stderr
+                                for done in both))
+        self.assertEqual(0, self._command('image', 'verify',
+                                          '--all').returncode)
+        removed = self._command('image', 'remove', shown[0]['base'])
+        self.assertEqual(0, removed.returncode, removed.stderr)
+        self._assert_nothing_left()

@@ -1,0 +1,210 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Guests of real images: from the upload to a base, boots, writes, cuts."""
+
+import os
+
+from tests.functional import aptrepo
+from tests.functional import harness
+
+_DIRECT_PATHS = ('/var/lib/docker', '/etc/direct')
+
+#: What a container engine asks of the filesystem below it.
+_NESTED_OVERLAY = '''\
+set -e
+cd {folder}
+mkdir -p lower upper work merged
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
+echo written > merged/file
+grep -q written upper/file
+umount merged
+'''
+
+_WRITE = '''\
+set -e
+mkdir -p /root/{name} /var/lib/docker/{name}
+cp -a /usr/share/common-licenses /etc/passwd /root/{name}
+echo changed >> /etc/issue
+rm -f /usr/share/common-licenses/{removed}
+cd /root/{name}
+find . -type f | sort | xargs sha256sum > /root/{name}.sums
+echo {name} > /var/lib/docker/{name}/file
+sync
+'''
+
+_READ = '''\
+set -e
+cd /root/{name}
+sha256sum --quiet -c /root/{name}.sums
+grep -q {name} /var/lib/docker/{name}/file
+grep -q changed /etc/issue
+test ! -e /usr/share/common-licenses/{removed}
+'''
+
+_OVERWRITE = '''\
+blockdev --setrw /dev/pmem0
+mount -o remount,rw /run/flexmem/lower
+dd if=/dev/zero of=/dev/pmem0 bs=1M count=64 conv=fsync
+echo dd: $?
+'''
+
+_UPGRADE = f'''\
+set -e
+mount -o ro LABEL={aptrepo.VOLUME} /mnt
+echo '{aptrepo.SOURCE}' > /etc/apt/sources.list
+rm -f /etc/apt/sources.list.d/*
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+apt-get -q -y --with-new-pkgs upgrade
+apt-get -q -y upgrade | grep '^0 upgraded, 0 newly installed'
+dpkg --audit
+update-grub
+'''
+
+
+class LifeTest:
+    """What holds for every image; the classes below say which."""
+
+    def test_life(self):
+        stock = self.start(self.launcher.stock('stock', self.raw_image()))
+        stock_state = stock.system_state()
+        stock.destroy()
+        guest = self.start(self.launcher.flexmem(
+            'guest', self.boot, direct_paths=_DIRECT_PATHS))
+        state = guest.system_state()
+        self.assertEqual(stock_state, state)
+        self._check_mounts(guest)
+
+        first = {'name': 'first', 'removed': 'GPL-2'}
+        second = {'name': 'second', 'removed': 'GPL-3'}
+        guest.output(_WRITE.format(**first))
+        guest.reboot()
+        guest.output(_READ.format(**first))
+        guest.output(_WRITE.format(**second))
+        guest.cut_power()
+        guest.start()
+        guest.wait_shell()
+        guest.output(_READ.format(**first))
+        guest.output(_READ.format(**second))
+        self.assertEqual(stock_state, guest.system_state())
+        self.assert_base_unchanged()
+
+    def _check_mounts(self, guest):
+        mounts = {line.split()[1]: line.split() for line in
+                  guest.output('cat /proc/mounts').splitlines()}
+        lower = mounts['/run/flexmem/lower']
+        self.assertEqual(['/dev/pmem0', self.base.manifest.rootfs],
+                         [lower[0], lower[2]])
+        self.assertIn('dax=always', lower[3].split(','))
+        self.assertIn('ro', lower[3].split(','))
+        self.assertEqual('overlay', mounts['/'][2])
+        self.assertEqual('ext4', mounts['/run/flexmem/delta'][2])
+        self.assertEqual('ext4', mounts['/var/lib/docker'][2])
+        guest.output('test -x /run/flexmem/lower/bin/sh'
+                     ' && test -d /run/flexmem/delta/upper/etc')
+        code, said = guest.run('setpriv --reuid=65534 --clear-groups'
+                               ' ls /run/flexmem')
+        self.assertNotEqual(0, code, said)
+
+
+class BookwormExt4Test(LifeTest, harness.GuestTestCase):
+    """cloud kernel, one ext4; and what needs no second image to prove."""
+
+    layout = 'ext4'
+
+    def test_containers_work_where_their_engines_keep_them(self):
+        guest = self.start(self.launcher.flexmem(
+            'containers', self.boot, direct_paths=_DIRECT_PATHS))
+        guest.output(_NESTED_OVERLAY.format(folder='/var/lib/docker'))
+        # what the direct paths are there for
+        code, _said = guest.run(_NESTED_OVERLAY.format(folder='/root'))
+        self.assertNotEqual(0, code)
+        self.assertEqual('ext4\n', guest.output(
+            'findmnt -no FSTYPE /var/lib/docker'))
+
+    def test_guest_can_not_change_the_base(self):
+        guest = self.start(self.launcher.flexmem('hostile', self.boot))
+        code, said = guest.run(_OVERWRITE)
+        self.assertNotIn('dd: 0', said)
+        guest.destroy()
+        self.assert_base_unchanged()
+
+    def test_upgrade_with_kernel(self):
+        repository = os.path.join(self.folder, 'repository.iso')
+        kernel = aptrepo.make_iso(repository)
+        guest = self.launcher.flexmem('upgrade', self.boot)
+        guest.xml = guest.xml.replace('</devices>', f'''
+          <disk type="file" device="disk">
+            <driver name="qemu" type="raw"/>
+            <source file="{repository}"/>
+            <target dev="vdb" bus="virtio"/>
+            <readonly/>
+          </disk></devices>''')
+        self.start(guest)
+        said = guest.output(_UPGRADE, timeout_s=1200)
+        self.assertIn(f'Setting up {kernel}', said)
+        self.assertIn('Found linux image: /boot/vmlinuz-'
+                      + kernel.removeprefix('linux-image-'), said)
+        guest.reboot()
+        self.assertEqual([], guest.system_state().failed_units)
+        self.assertIn('install ok installed', guest.output(
+            f"dpkg-query -W -f '${{Status}}' {kernel}"))
+
+    def test_writes_to_memory(self):
+        guest = self.start(self.launcher.flexmem(
+            'memory', self.boot, writes='memory',
+            direct_paths=_DIRECT_PATHS))
+        self.assertEqual([], guest.system_state().failed_units)
+        self.assertEqual('', guest.output(
+            'lsblk -nd -o NAME | grep ^vd || true'))
+        guest.output('echo gone > /root/file; sync')
+        guest.output(_NESTED_OVERLAY.format(folder='/var/lib/docker'))
+        guest.reboot()
+        guest.output('test ! -e /root/file')
+
+
+class BookwormBtrfsTest(LifeTest, harness.GuestTestCase):
+    """btrfs with subvolumes."""
+
+    layout = 'btrfs'
+
+
+class BookwormLvmTest(LifeTest, harness.GuestTestCase):
+    """/boot on a partition, / on a logical volume."""
+
+    layout = 'lvm'
+
+
+class TrixieXfsTest(LifeTest, harness.GuestTestCase):
+    """Generic kernel with compressed modules, xfs."""
+
+    layout = 'xfs'
+
+
+class Ext4RootfsTest(harness.GuestTestCase):
+    """The other root filesystem on the other device."""
+
+    layout = 'ext4'
+    rootfs = 'ext4'
+
+    def test_boots_with_dax(self):
+        guest = self.start(self.launcher.flexmem(
+            'ext4', self.boot, device='virtio-pmem'))
+        lower = next(line for line in guest.output('cat /proc/mounts')
+                     .splitlines() if '/run/flexmem/lower' in line)
+        self.assertIn('ext4', lower)
+        self.assertIn('dax=always', lower)
+        self.assertEqual([], guest.system_state().failed_units)
+        guest.run(_OVERWRITE)
+        guest.destroy()
+        self.assert_base_unchanged()

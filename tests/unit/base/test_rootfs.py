@@ -1,0 +1,75 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import os
+import struct
+import subprocess
+
+import fixtures
+import testtools
+
+from nova_flexmem.base import rootfs
+from nova_flexmem import exception
+from nova_flexmem import process
+
+MIB = 1 << 20
+_UUID = '00000000-0000-0000-0000-000000000007'
+
+
+class SizeTest(testtools.TestCase):
+    """What the drivers read from a filesystem that a program made."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        self.path = os.path.join(self.folder, 'rootfs')
+        self.tree = os.path.join(self.folder, 'tree')
+        os.mkdir(self.tree)
+        with open(os.path.join(self.tree, 'file'), 'wb') as f:
+            f.write(os.urandom(3 * MIB))
+
+    def make(self, *words):
+        if not process.available(words[0]):
+            self.skipTest(f'{words[0]} is not installed')
+        with open(self.path, 'wb') as f:
+            f.truncate(64 * MIB)
+        subprocess.run(words, check=True, timeout=60, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin'})
+
+    def test_erofs(self):
+        self.make('mkfs.erofs', '-E', 'noinline_data', '-U', _UUID,
+                  self.path, self.tree)
+        size = rootfs.load('erofs').size_bytes(self.path)
+        self.assertEqual(0, size % 4096)
+        self.assertTrue(3 * MIB < size < 4 * MIB, size)
+
+    def test_ext4(self):
+        self.make('mke2fs', '-q', '-F', '-t', 'ext4', '-b', '4096',
+                  self.path, '4096')
+        self.assertEqual(16 * MIB, rootfs.load('ext4').size_bytes(self.path))
+
+    def test_no_filesystem(self):
+        for name in ('erofs', 'ext4'):
+            with open(self.path, 'wb') as f:
+                f.truncate(MIB)
+            e = self.assertRaises(exception.ProgramFailed,
+                                  rootfs.load(name).size_bytes, self.path)
+            self.assertIn('made no filesystem', str(e))
+
+    def test_erofs_of_other_blocks(self):
+        """A guest's pages are 4 KiB; others could not be mapped."""
+        with open(self.path, 'wb') as f:
+            f.write(bytes(1024) + struct.pack('<IIIB', 0xe0f5e1e2, 0, 0, 9)
+                    + bytes(4096))
+        self.assertRaises(exception.ProgramFailed,
+                          rootfs.load('erofs').size_bytes, self.path)

@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import mmap
+import os
+
+import fixtures
+import testtools
+
+from nova_flexmem.base import uses
+
+_KEY = 'k' * 32
+
+
+class UsesTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        self.uses = uses.Uses(self.folder)
+
+    def test_users(self):
+        self.assertEqual([], self.uses.users(_KEY))
+        for user in ('b', 'a', 'b'):
+            self.uses.add(_KEY, user)
+        self.assertEqual(['a', 'b'], self.uses.users(_KEY))
+        self.assertEqual(['a', 'b'], uses.Uses(self.folder).users(_KEY))
+        self.assertEqual([], self.uses.users('x' * 32))
+        self.uses.discard(_KEY, 'b')
+        self.uses.discard(_KEY, 'b')
+        self.uses.discard('x' * 32, 'b')
+        self.assertEqual(['a'], self.uses.users(_KEY))
+
+    def test_time_out_of_use(self):
+        self.uses.add(_KEY, 'a')
+        os.utime(os.path.join(self.folder, _KEY), (0, 0))
+        self.assertGreater(self.uses.unused_s(_KEY), 1e9)
+        self.uses.discard(_KEY, 'a')
+        self.assertLess(self.uses.unused_s(_KEY), 60)
+
+    def test_clock_that_went_back(self):
+        self.uses.begin(_KEY)
+        os.utime(os.path.join(self.folder, _KEY), (1e11, 1e11))
+        self.assertEqual(0.0, self.uses.unused_s(_KEY))
+
+    def test_end_keeps_what_is_in_use(self):
+        self.uses.add(_KEY, 'a')
+        self.assertRaises(OSError, self.uses.end, _KEY)
+        self.uses.discard(_KEY, 'a')
+        self.uses.end(_KEY)
+        self.uses.end(_KEY)
+        self.assertEqual([], os.listdir(self.folder))
+
+    def test_users_that_are_no_file_names(self):
+        for user in ('', '.', '..', '../x', '/etc/passwd', 'a b', 'a' * 300,
+                     'a\n'):
+            self.assertRaises(ValueError, self.uses.add, _KEY, user)
+        self.assertEqual([], self.uses.users(_KEY))
+
+
+class MappingTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        self.path = os.path.join(self.folder, 'root.pmem')
+        with open(self.path, 'wb') as f:
+            f.write(bytes(8192))
+
+    def _map(self):
+        with open(self.path, 'rb') as f:
+            mapped = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+        self.addCleanup(mapped.close)
+        return mapped
+
+    def test_mapped_and_no_longer(self):
+        self.assertEqual([], uses.mapping(self.path))
+        mapped = self._map()
+        self.assertEqual([str(os.getpid())], uses.mapping(self.path))
+        mapped.close()
+        self.assertEqual([], uses.mapping(self.path))
+
+    def test_through_a_symbolic_link(self):
+        """The store's folder may be a link to a larger disk."""
+        link = os.path.join(self.folder, 'link')
+        os.symlink(self.folder, link)
+        self._map()
+        self.assertEqual([str(os.getpid())],
+                         uses.mapping(os.path.join(link, 'root.pmem')))
+
+    def test_not_there(self):
+        self.assertEqual([], uses.mapping(os.path.join(self.folder, 'x')))
