@@ -40,10 +40,9 @@ run_unit() {
 }
 
 run_functional() {
-    # One at a time: each of them boots guests
     mkdir "$RESULTS/functional"
-    stestr --repo-url "$RESULTS/functional" --test-path tests/functional \
-        run --serial
+    python -m tests.functional.run stestr --repo-url "$RESULTS/functional" \
+        --test-path tests/functional run --concurrency 2
 }
 
 recorded() {

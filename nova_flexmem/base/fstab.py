@@ -14,7 +14,8 @@
 
 libguestfs finds the mount points of an operating system, but does not know
 every way of naming a device (PARTUUID= and PARTLABEL= are such, and cloud
-images use them). What it missed is found here.
+images use them), and /dev/sda1 leads it to another disk where the appliance's
+kernel numbers its disks otherwise. What fstab says is looked up here instead.
 """
 
 import re
@@ -29,6 +30,7 @@ _TAGS = {'UUID': 'UUID', 'LABEL': 'LABEL', 'PART_ENTRY_UUID': 'PARTUUID',
 
 _NO_FILESYSTEM = ('swap', 'unknown', 'crypto_LUKS')
 _PLAIN_PATH = re.compile(r'(/[\w.+-]+)+')
+_FIRST_DISK = re.compile(r'^/dev/(?:sd|vd|hd|xvd)a(?=\d*$)')
 _SUBVOLUME = re.compile(r'subvol=/?([\w.@/+-]+)')
 
 
@@ -50,18 +52,16 @@ def identifiers(appliance):
     return found
 
 
-def missing(text, known, mountpoints):
-    """Return {mount point: mountable} that libguestfs did not find.
+def mountables(text, known):
+    """Return {mount point: mountable} of the entries that can be told apart.
 
     :param text: the image's fstab
     :param known: what identifiers() returned
-    :param mountpoints: the mount points that libguestfs found
     """
     found = {}
     for spec, point, kind, options in _entries(text):
         device = known.get(_normal(spec))
-        if (device is None or point in mountpoints or kind == 'swap'
-                or 'noauto' in options.split(',')
+        if (device is None or kind == 'swap' or 'noauto' in options.split(',')
                 or not _PLAIN_PATH.fullmatch(point) or '..' in point):
             continue
         subvolume = _SUBVOLUME.search(options)
@@ -103,5 +103,12 @@ def _entries(text):
 
 
 def _normal(spec):
+    """Return an identifier as identifiers() has it.
+
+    The guest's first disk, however its kernel calls it, is the image, which
+    is the appliance's first disk.
+    """
     name, equals, value = spec.replace('"', '').partition('=')
+    if not equals:
+        return _FIRST_DISK.sub('/dev/sda', name)
     return name + equals + (value.lower() if name.endswith('UUID') else value)

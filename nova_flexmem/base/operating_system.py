@@ -61,9 +61,7 @@ def find(appliance, image):
             ' can become a base')
     mountpoints = dict(line.split(': ', 1) for line in appliance.command(
         'inspect-get-mountpoints', root))
-    # an fstab that says /dev/sda1 leads libguestfs 1.48 to another disk when
-    # the appliance's kernel numbers its disks otherwise; the root is certain
-    mountpoints['/'] = root
+    mountpoints['/'] = root  # the others are libguestfs's reading of fstab
     return OperatingSystem(
         get('distro'), f'{get("major-version")}.{get("minor-version")}',
         get('product-name'), mountpoints)
@@ -94,20 +92,18 @@ class Tree:
     def __init__(self, appliance, operating_system, folder):
         self._appliance = appliance
         self._passing = os.path.join(folder, 'passing')
-        mountpoints = dict(operating_system.mountpoints)
-        self._mount('/', mountpoints.pop('/'))
+        root = operating_system.mountpoints['/']
+        appliance.command('mount-ro', root, '/')
         known = fstab.identifiers(appliance)
         text = self.read_text(FSTAB, _MAX_FSTAB_BYTES)
-        mountpoints |= fstab.missing(text, known,
-                                     operating_system.mountpoints)
+        mountpoints = (operating_system.mountpoints
+                       | fstab.mountables(text, known) | {'/': root})
         # a mount point comes after those above it
         for point in sorted(mountpoints):
-            self._mount(point, mountpoints[point])
+            if point != '/' and self._is_folder(point):
+                appliance.command('mount-ro', mountpoints[point], point)
         #: what /etc/fstab is to say in a base
-        self.reduced_fstab = fstab.reduce(text, known, {'/', *mountpoints})
-
-    def _mount(self, point, mountable):
-        self._appliance.command('mount-ro', mountable, point)
+        self.reduced_fstab = fstab.reduce(text, known, mountpoints)
 
     def is_file(self, path):
         """Return whether path is a regular file, at the end of its links."""
@@ -116,10 +112,13 @@ class Tree:
 
     def names(self, path):
         """Return the names in a folder; none if it is not there."""
-        if self._appliance.command('is-dir', path,
-                                   'followsymlinks:true') != ['true']:
+        if not self._is_folder(path):
             return []
         return self._appliance.command('ls', path)
+
+    def _is_folder(self, path):
+        return self._appliance.command(
+            'is-dir', path, 'followsymlinks:true') == ['true']
 
     def read(self, path, max_bytes):
         """Return a file's content, or None if there is no such file.

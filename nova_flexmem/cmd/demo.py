@@ -25,6 +25,7 @@ from nova_flexmem.base import builder
 from nova_flexmem.base import store
 from nova_flexmem.cmd import progress
 from nova_flexmem.demo import chart
+from nova_flexmem.demo import configdrive
 from nova_flexmem.demo import debian
 from nova_flexmem.demo import demo
 from nova_flexmem.demo import launcher
@@ -35,7 +36,6 @@ GIB = 1 << 30
 
 _LAYOUT = 'ext4'
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_QCOW2_MAGIC = b'QFI\xfb'
 
 
 class Demo(lister.Lister):
@@ -94,26 +94,30 @@ class Demo(lister.Lister):
             ram_mib=parsed_args.ram_mib,
             disk_bytes=parsed_args.disk_gib and parsed_args.disk_gib * GIB,
             device=parsed_args.device, writes=parsed_args.writes,
-            direct_paths=tuple(self.app.conf.flexmem.direct_paths))
+            direct_paths=tuple(self.app.conf.flexmem.direct_paths),
+            # the demo's own images have the control shell in them
+            user_data=configdrive.control_shell() if parsed_args.image
+            else None)
         os.makedirs(parsed_args.output, exist_ok=True)
         with progress.Progress(self.app.stderr) as reporter:
             image = parsed_args.image or debian.build(
                 _LAYOUT, os.path.join(parsed_args.work,
                                       'nova-flexmem-images'), reporter)
-            boot = self._base(image, reporter)
-            stock, flexmem = demo.run(image, _format(image), boot, options,
-                                      parsed_args.work, reporter)
+            built = self._base(image, reporter)
+            stock, flexmem = demo.run(
+                image, built.manifest.image_format, launcher.boot_of(built),
+                options, parsed_args.work, reporter)
         self._write(parsed_args.output, stock, flexmem, options)
         self._failures = report.failures(flexmem)
         return report.COLUMNS, report.rows(stock, flexmem)
 
     def _base(self, image, reporter):
-        """Return the Boot of an image; builds its base if there is none."""
+        """Return the base of an image; builds it if there is none."""
         opened = store.Store(self.app.conf.flexmem.store_path)
         opened.clean()
         built, _new = builder.build(
             opened, image, builder.Options.from_conf(self.app.conf), reporter)
-        return launcher.boot_of(built)
+        return opened.check(built.key)
 
     def _write(self, folder, stock, flexmem, options):
         with open(os.path.join(folder, 'results.json'), 'w',
@@ -134,12 +138,6 @@ def _at_least_one(text):
     if number < 1:
         raise ValueError
     return number
-
-
-def _format(image):
-    """Return the format of an image that the builder has accepted."""
-    with open(image, 'rb') as f:
-        return 'qcow2' if f.read(4) == _QCOW2_MAGIC else 'raw'
 
 
 def _end(signal_number, _frame):

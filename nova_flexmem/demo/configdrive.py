@@ -46,11 +46,12 @@ systemd-run --no-block --unit control-shell \
 '''
 
 
-def create(path, name, uuid):
+def create(path, name, uuid, user_data):
     """Write the config drive of a guest, an ISO 9660 image.
 
     :param name: the guest's host name
     :param uuid: its instance id
+    :param user_data: for cloud-init, text
     :raises: ProgramFailed if xorriso does not make it
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -58,14 +59,14 @@ def create(path, name, uuid):
         os.makedirs(latest)
         metadata = {'uuid': uuid, 'hostname': name, 'name': name}
         for file, text in (('meta_data.json', json.dumps(metadata)),
-                           ('user_data', user_data())):
+                           ('user_data', user_data)):
             with open(os.path.join(latest, file), 'w', encoding='utf-8') as f:
                 f.write(text)
         process.run('xorriso', '-as', 'mkisofs', '-quiet', '-V', _LABEL,
                     '-J', '-R', '-o', path, folder, timeout_s=60)
 
 
-def user_data():
+def control_shell():
     """Return the cloud-config that starts the control shell at every boot."""
     agent = base64.b64encode(shell.AGENT.encode()).decode()
     config = _QUIET | {'bootcmd': [['sh', '-c', _START.format(agent=agent)]]}

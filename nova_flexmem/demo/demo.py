@@ -51,6 +51,7 @@ class Options:
     device: str = 'nvdimm'
     writes: str = 'disk'
     direct_paths: tuple[str, ...] = ()
+    user_data: str | None = None  #: for cloud-init; None means no drive
 
 
 def run(image, image_format, boot, options, work_folder, progress):
@@ -76,7 +77,8 @@ def run(image, image_format, boot, options, work_folder, progress):
                               options.disk_bytes or os.path.getsize(raw))
         with hypervisor.connect(folder) as connection:
             launch = launcher.Launcher(connection, folder,
-                                       hypervisor.domain_type(), flavor)
+                                       hypervisor.domain_type(), flavor,
+                                       options.user_data)
             measured = [
                 _measure(kind, create, pmem, options, progress)
                 for kind, create, pmem in (

@@ -45,13 +45,16 @@ class Launcher:
     :param folder: for the guests' files; QEMU's user must be able to enter it
     :param domain_type: kvm or qemu
     :param flavor: what each guest gets, a stock.Flavor
+    :param user_data: for cloud-init, on a config drive; None for no drive
     """
 
-    def __init__(self, connection, folder, domain_type, flavor):
+    def __init__(self, connection, folder, domain_type, flavor,
+                 user_data=None):
         self._connection = connection
         self._folder = folder
         self._domain_type = domain_type
         self._flavor = flavor
+        self._user_data = user_data
 
     def stock(self, name, image):
         """Return a stock guest.
@@ -70,7 +73,8 @@ class Launcher:
         :param options: of domain.transform
         """
         def create_disk(path):
-            delta.create(path, self._flavor.disk_bytes)
+            if options.get('writes') != 'memory':
+                delta.create(path, self._flavor.disk_bytes)
 
         return self._guest(
             name, create_disk, 'raw',
@@ -83,8 +87,11 @@ class Launcher:
         files = stock.Folder(os.path.join(self._folder, name))
         os.mkdir(files.path)
         create_disk(files.disk)
-        configdrive.create(files.config_drive, name, uuid)
+        if self._user_data is not None:
+            configdrive.create(files.config_drive, name, uuid,
+                               self._user_data)
         xml = stock.domain_xml(
             name=domain_name, uuid=uuid, domain_type=self._domain_type,
-            flavor=self._flavor, folder=files, disk_format=disk_format)
+            flavor=self._flavor, folder=files, disk_format=disk_format,
+            config_drive=self._user_data is not None)
         return guest.Guest(self._connection, domain_name, change(xml), files)

@@ -12,8 +12,9 @@
 
 """The control shell of a guest, over its second serial port: both ends.
 
-The protocol is one line each way. Nothing is sent before the guest said that it is ready, since a
-serial port that nobody reads from loses what it can't hold.
+The protocol is one line each way. Nothing is sent before the guest said that
+it is ready, since a serial port that nobody reads from loses what it can't
+hold.
 """
 
 import base64

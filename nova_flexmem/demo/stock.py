@@ -50,12 +50,13 @@ def create_disk(path, image, flavor):
 
 
 def domain_xml(*, name, uuid, domain_type, flavor, folder,
-               disk_format):
+               disk_format, config_drive):
     """Return the XML of a stock domain.
 
     :param domain_type: kvm or qemu
     :param folder: a Folder with the guest's files
     :param disk_format: of its root disk, qcow2 or raw
+    :param config_drive: whether it has one
     """
     domain = etree.Element('domain', type=domain_type)
     _child(domain, 'name', name)
@@ -81,7 +82,8 @@ def domain_xml(*, name, uuid, domain_type, flavor, folder,
     _child(clock, 'timer', name='hpet', present='no')
     devices = _child(domain, 'devices')
     _disk(devices, 'disk', folder.disk, disk_format, 'vda', 'virtio')
-    _disk(devices, 'cdrom', folder.config_drive, 'raw', 'hda', 'ide')
+    if config_drive:
+        _disk(devices, 'cdrom', folder.config_drive, 'raw', 'hda', 'ide')
     console = _child(devices, 'serial', type='pty')
     _child(console, 'log', file=folder.console, append='on')
     _child(console, 'target', port='0')

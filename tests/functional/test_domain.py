@@ -23,15 +23,12 @@ import shutil
 import tempfile
 import uuid
 
+import libvirt
 import testtools
 
 from nova_flexmem import accel
+from nova_flexmem.demo import hypervisor
 from nova_flexmem.guest import domain
-
-try:
-    import libvirt
-except ImportError:
-    libvirt = None
 
 _SIZE_BYTES = 64 << 20
 
@@ -76,19 +73,13 @@ class DomainTest(testtools.TestCase):
         super().setUp()
         if os.geteuid() != 0:
             self.skipTest('needs root')
-        if libvirt is None:
-            self.skipTest('needs libvirt-python')
         kernel = accel.newest_host_kernel()
         if kernel is None:
             self.skipTest('needs a kernel in /boot')
-        libvirt.registerErrorHandler(lambda context, error: None, None)
-        try:
-            self.connection = libvirt.open('qemu:///system')
-        except libvirt.libvirtError as e:
-            self.skipTest(f'needs a running libvirtd: {e}')
-        self.addCleanup(self.connection.close)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='flexmem-test-'))
         self.addCleanup(shutil.rmtree, self.folder)
+        self.connection = self.enterContext(
+            hypervisor.connect(str(self.folder)))
         # QEMU runs as a user of its own
         self.folder.chmod(0o755)
         for name in ('delta', 'extra'):
@@ -134,6 +125,9 @@ class DomainTest(testtools.TestCase):
             f'/proc/{pid}/maps').read_text().splitlines()
             if line.endswith(str(self.root_pmem))]
         self.assertEqual(['r--s'], mappings)
+        # QEMU's user may not own what other guests boot from
+        for name in ('root.pmem', 'kernel', 'initramfs'):
+            self.assertEqual(0, os.stat(self.folder / name).st_uid, name)
 
         guest.attachDeviceFlags(_INTERFACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         guest.attachDeviceFlags(_DISK.format(folder=self.folder),

@@ -97,34 +97,39 @@ UUID=9 /home/ btrfs subvol=@home 0 0
             errors='surrogateescape'))
 
 
-class MissingTest(testtools.TestCase):
+class MountablesTest(testtools.TestCase):
 
-    def _assert_missing(self, expected, text, mountpoints=('/',)):
-        self.assertEqual(expected, fstab.missing(text, _KNOWN, mountpoints))
+    def _assert_mountables(self, expected, text):
+        self.assertEqual(expected, fstab.mountables(text, _KNOWN))
 
     def test_by_what_libguestfs_does_not_know(self):
-        self._assert_missing({'/boot': '/dev/sda2'},
-                             'PARTUUID=ab-01 /boot ext4 defaults 0 2\n')
+        self._assert_mountables(
+            {'/boot': '/dev/sda2'},
+            'PARTUUID=ab-01 /boot ext4 defaults 0 2\n')
 
     def test_subvolume(self):
-        self._assert_missing(
+        self._assert_mountables(
             {'/home': 'btrfsvol:/dev/sda3/@home'},
             'UUID=1-2-3 /home btrfs rw,subvol=/@home,ssd 0 0\n')
 
-    def test_what_is_found_already_or_not_mounted_at_boot(self):
-        self._assert_missing({}, """\
+    def test_what_is_not_mounted_at_boot(self):
+        self._assert_mountables({}, """\
 # LABEL=EFI /comment vfat defaults
-UUID=1-2-3 / ext4 defaults
-LABEL=EFI /boot/efi vfat defaults
 LABEL=EFI none swap sw
 LABEL=EFI /media vfat user,noauto
 LABEL=volume /srv ext4 defaults
-""", ['/', '/boot/efi'])
+""")
+
+    def test_first_disk_whatever_its_name(self):
+        for name in ('sda2', 'vda2', 'xvda2', 'hda2'):
+            self._assert_mountables({'/boot': '/dev/sda2'},
+                                    f'/dev/{name} /boot ext4 defaults\n')
+        self._assert_mountables({}, '/dev/vdb2 /boot ext4 defaults\n')
 
     def test_mount_points_that_can_not_be(self):
         for point in ('none', 'home', '/a/../../etc', "/a'b", '/a\\040b',
                       '//', '/'):
-            self._assert_missing({}, f'LABEL=EFI {point} vfat defaults\n')
+            self._assert_mountables({}, f'LABEL=EFI {point} vfat defaults\n')
 
 
 class IdentifiersTest(testtools.TestCase):

@@ -137,7 +137,7 @@ class AgentTest(ShellTestCase):
 class UserDataTest(testtools.TestCase):
 
     def test_starts_the_shell_at_every_boot(self):
-        header, text = configdrive.user_data().split('\n', 1)
+        header, text = configdrive.control_shell().split('\n', 1)
         self.assertEqual('#cloud-config', header)
         [[program, option, script]] = json.loads(text)['bootcmd']
         self.assertEqual(['sh', '-c'], [program, option])

@@ -25,7 +25,8 @@ def _xml(domain_type='qemu', disk_format='qcow2'):
     return stock.domain_xml(
         name='guest-1', uuid='c7a5fdbd-edaf-9455-926a-d65c16db1809',
         domain_type=domain_type, flavor=stock.Flavor(512, 4096 * _MIB),
-        folder=stock.Folder('/guests/1'), disk_format=disk_format)
+        folder=stock.Folder('/guests/1'), disk_format=disk_format,
+        config_drive=True)
 
 
 class StockTest(testtools.TestCase):
