@@ -32,7 +32,7 @@ _TCG_CPU_MODEL = 'Nehalem'
 
 #: As Nova's [libvirt] tb_cache_size: TCG would keep up to 1 GiB of translated
 #: code per guest, which says nothing about guests on KVM.
-_TCG_CACHE_MIB = 32
+_TCG_CACHE_MIB = 64
 
 
 @dataclasses.dataclass(frozen=True)
