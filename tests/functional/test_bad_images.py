@@ -19,7 +19,6 @@ seconds to start and a minute to make.
 """
 
 import concurrent.futures
-import io
 import json
 import os
 import shutil
@@ -27,7 +26,6 @@ import string
 import struct
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 import testtools
@@ -37,34 +35,7 @@ from nova_flexmem.base import builder
 from nova_flexmem.base import store as store_module
 from nova_flexmem import exception
 from nova_flexmem import process
-
-MIB = 1 << 20
-_DISK_BYTES = 48 * MIB
-
-_RELEASE = '6.1.0-9-test'
-_MODULES = f'/lib/modules/{_RELEASE}'
-_KERNEL = f'/boot/vmlinuz-{_RELEASE}'
-_BUILTIN = ('overlay', 'ext4', 'erofs', 'virtio_pci', 'virtio_blk',
-            'libnvdimm', 'nfit', 'nd_pmem')
-
-_X86_64, _AARCH64 = 62, 183  # e_machine, see elf(5)
-
-
-def _elf(machine):
-    """Return as much of a program as file(1) wants to see."""
-    header = struct.pack('<16sHHIQQQIHHHHHH', b'\x7fELF\2\1\1', 2, machine, 1,
-                         0x400000, 0, 0, 0, 64, 56, 0, 64, 0, 0)
-    return header.ljust(4096, b'\0')
-
-
-def _bzimage():
-    """Return as much of a kernel as its header's checks want to see."""
-    content = bytearray(MIB)
-    content[0x1fe:0x200] = b'\x55\xaa'
-    content[0x202:0x206] = b'HdrS'
-    content[0x206:0x208] = b'\x0f\x02'
-    content[0x236] = 1  # XLF_KERNEL_64
-    return bytes(content)
+from tests.functional import small_image
 
 
 def _windows_program():
@@ -74,48 +45,36 @@ def _windows_program():
             + struct.pack('<H', 0x20b).ljust(240, b'\0')).ljust(4096, b'\0')
 
 
-_GOOD = {
-    '/etc/os-release': b'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Test"\n',
-    '/etc/debian_version': b'12.0\n',
-    '/etc/hostname': b'test\n',
-    '/etc/fstab': b'/dev/sda / ext4 defaults 0 1\n',
-    '/bin/sh': _elf(_X86_64),
-    '/usr/share/file': os.urandom(MIB),
-    _KERNEL: _bzimage(),
-    f'{_MODULES}/modules.dep': b'',
-    f'{_MODULES}/modules.builtin': ''.join(
-        f'kernel/x/{name}.ko\n' for name in _BUILTIN).encode(),
-}
-
-
 def _builtin_but(*names):
-    return {f'{_MODULES}/modules.builtin': ''.join(
-        f'kernel/x/{name}.ko\n' for name in _BUILTIN
+    return {f'{small_image.MODULES}/modules.builtin': ''.join(
+        f'kernel/x/{name}.ko\n' for name in small_image.BUILTIN
         if name not in names).encode()}
 
 
 def _without(*paths):
-    return {path: content for path, content in _GOOD.items()
+    return {path: content for path, content in small_image.GOOD.items()
             if path not in paths}
 
 
 #: One filesystem on a whole disk: {name of the image: files in it}.
 _TREES = {
-    'good': _GOOD,
+    'good': small_image.GOOD,
     'no-system': {'/hello': b'not an operating system\n'},
-    'aarch64': _GOOD | {'/bin/sh': _elf(_AARCH64)},
-    'no-kernel': _without(_KERNEL),
-    'no-pmem': _GOOD | _builtin_but('nd_pmem'),
-    'not-a-bzimage': _GOOD | {_KERNEL: _elf(_X86_64)},
+    'aarch64': small_image.GOOD | {
+        '/bin/sh': small_image.elf(small_image.AARCH64)},
+    'no-kernel': _without(small_image.KERNEL),
+    'no-pmem': small_image.GOOD | _builtin_but('nd_pmem'),
+    'not-a-bzimage': small_image.GOOD | {
+        small_image.KERNEL: small_image.elf(small_image.X86_64)},
     # the only way to overlay leads out of the folder of the modules
-    'evil-path': _GOOD | _builtin_but('overlay') | {
-        f'{_MODULES}/modules.dep':
+    'evil-path': small_image.GOOD | _builtin_but('overlay') | {
+        f'{small_image.MODULES}/modules.dep':
             b'../../../etc/overlay.ko:\n'
             b'/etc/overlay.ko:\n'
             b'kernel/../../../../etc/overlay.ko:\n'
             b"kernel/'; reboot '/overlay.ko:\n",
-        '/etc/overlay.ko': _elf(_X86_64)},
-    'too-large': _GOOD,
+        '/etc/overlay.ko': small_image.elf(small_image.X86_64)},
+    'too-large': small_image.GOOD,
 }
 
 
@@ -137,13 +96,13 @@ class BadImagesTest(testtools.TestCase):
         names = [*_TREES, 'windows', 'luks', 'two-systems']
         for name in names:
             with open(cls._image(name), 'xb') as f:
-                f.truncate(_DISK_BYTES)
+                f.truncate(small_image.DISK_BYTES)
         drives = {name: appliance.Drive(cls._image(name), 'raw', False,
                                         f'bad{letter}')
                   for name, letter in zip(names, string.ascii_lowercase)}
         with appliance.Appliance(
                 cls._store.folder('appliance'), [*drives.values()],
-                timeout_s=300, file_size_bytes=_DISK_BYTES) as a:
+                timeout_s=300, file_size_bytes=small_image.DISK_BYTES) as a:
             devices = {name: drive.device for name, drive in drives.items()}
             for name, files in _TREES.items():
                 cls._fill(a, devices[name], 'ext4', files)
@@ -160,26 +119,17 @@ class BadImagesTest(testtools.TestCase):
                 a.command('part-add', devices[name], 'p', '2048', '49151')
                 a.command('part-add', devices[name], 'p', '49152', '-2048')
             luks, two = devices['luks'], devices['two-systems']
-            cls._fill(a, f'{luks}1', 'ext4', {'/vmlinuz': _bzimage()})
+            cls._fill(a, f'{luks}1', 'ext4',
+                      {'/vmlinuz': small_image.bzimage()})
             # few iterations: a key derivation takes minutes under TCG
             a.shell('echo -n secret | cryptsetup -q luksFormat --type luks1'
                     f' --pbkdf-force-iterations 1000 {luks}2 -')
-            cls._fill(a, f'{two}1', 'ext4', _GOOD)
-            cls._fill(a, f'{two}2', 'ext4', _GOOD)
+            cls._fill(a, f'{two}1', 'ext4', small_image.GOOD)
+            cls._fill(a, f'{two}2', 'ext4', small_image.GOOD)
 
     @classmethod
     def _fill(cls, a, device, filesystem, files):
-        archive = os.path.join(cls._folder, 'files.tar')
-        with tarfile.open(archive, 'w') as tar:
-            for path, content in files.items():
-                member = tarfile.TarInfo(path.lstrip('/'))
-                member.size = len(content)
-                member.mode = 0o755
-                tar.addfile(member, io.BytesIO(content))
-        a.command('mkfs', filesystem, device)
-        a.command('mount', device, '/')
-        a.command('tar-in', archive, '/')
-        a.command('umount-all')
+        small_image.fill(a, device, filesystem, files, cls._folder)
 
     @classmethod
     def _image(cls, name):
@@ -229,10 +179,12 @@ class BadImagesTest(testtools.TestCase):
         self._assert_refused('no-kernel', 'no kernel in it')
 
     def test_kernel_without_pmem(self):
-        self._assert_refused('no-pmem', _RELEASE, 'no support for nvdimm')
+        self._assert_refused('no-pmem', small_image.RELEASE,
+                             'no support for nvdimm')
 
     def test_kernel_that_is_none(self):
-        self._assert_refused('not-a-bzimage', _KERNEL, 'not a 64-bit x86')
+        self._assert_refused('not-a-bzimage', small_image.KERNEL,
+                             'not a 64-bit x86')
 
     def test_modules_outside_their_folder(self):
         self._assert_refused('evil-path', 'no support for overlay;')

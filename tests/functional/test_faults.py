@@ -1,0 +1,130 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What may befall a build: kill -9 at any point, a full or read-only disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import testtools
+
+from nova_flexmem.base import appliance
+from nova_flexmem.base import store as store_module
+from tests.functional import harness
+from tests.functional import small_image
+
+#: Seconds into a build; on an idle machine without KVM one takes 15.
+_KILL_AFTER_S = (0.5, 1, 3, 7, 10, 13, 16)
+
+#: The copy of the image needs 2 MiB, the base 6.
+_TOO_SMALL_MIB = (1, 3, 5)
+
+
+class FaultsTest(testtools.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if os.geteuid() != 0:
+            raise cls.skipException('needs root, to mount small filesystems')
+        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory(
+            prefix='flexmem-faults-', dir='/var/tmp'))
+        cls.store = harness.new_store(cls.folder)
+        cls.image = os.path.join(cls.folder, 'good.raw')
+        with open(cls.image, 'xb') as f:
+            f.truncate(small_image.DISK_BYTES)
+        drive = appliance.Drive(cls.image, 'raw', False, 'good')
+        with appliance.Appliance(
+                cls.store.folder('appliance'), [drive], timeout_s=300,
+                file_size_bytes=small_image.DISK_BYTES) as guest:
+            small_image.fill(guest, drive.device, 'ext4', small_image.GOOD,
+                             cls.folder)
+
+    def _start(self, *words, store=None):
+        return subprocess.Popen(
+            [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
+             (store or self.store).path, 'image', *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def _run(self, *words, store=None):
+        started = self._start(*words, store=store)
+        out, err = started.communicate()
+        return started.returncode, out, err
+
+    def test_kill_9_leaves_nothing(self):
+        for seconds in _KILL_AFTER_S:
+            started = self._start('build', self.image)
+            time.sleep(seconds)
+            started.send_signal(signal.SIGKILL)
+            started.communicate()
+            self._wait_for_helpers_to_end()
+            code, _out, err = self._run('list')
+            self.assertEqual(0, code, err)
+            self.assertEqual([], os.listdir(self.store.folder('builds')))
+            for key in self.store.keys():  # it was quicker than the signal
+                self.store.get(key).verify()
+                self.store.remove(key)
+        code, _out, err = self._run('build', self.image)
+        self.assertEqual(0, code, err)
+        self.store.check(self.store.keys()[0])
+
+    def _wait_for_helpers_to_end(self):
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            if not _processes_naming(self.store.folder('builds')):
+                return
+            time.sleep(0.2)
+        self.fail(_processes_naming(self.store.folder('builds')))
+
+    def test_full_disk(self):
+        for size_mib in _TOO_SMALL_MIB:
+            store = self._store_on_tmpfs(f'size={size_mib}m')
+            code, _out, err = self._run('build', self.image, store=store)
+            self.assertNotEqual(0, code)
+            self.assertIn('No space left on device', err.splitlines()[-1])
+            self.assertEqual([], os.listdir(store.folder('builds')))
+            self.assertEqual([], store.keys())
+
+    def test_read_only_disk(self):
+        store = self._store_on_tmpfs('size=1m')
+        subprocess.run(['mount', '-o', 'remount,ro', store.path], check=True)
+        code, _out, err = self._run('build', self.image, store=store)
+        self.assertNotEqual(0, code)
+        self.assertIn('Read-only file system', err.splitlines()[-1])
+
+    def _store_on_tmpfs(self, options):
+        path = tempfile.mkdtemp(dir=self.folder)
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'test', path],
+                       check=True)
+        self.addCleanup(subprocess.run, ['umount', '--lazy', path],
+                        check=True)
+        os.symlink(self.store.folder('appliance'),
+                   os.path.join(path, 'appliance'))
+        return store_module.Store(path)
+
+
+def _processes_naming(path):
+    """Return the command lines of processes with a path in them."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/cmdline') as f:
+                words = f.read().replace('\0', ' ')
+        except OSError:
+            continue  # it ended
+        if path in words:
+            found.append(words)
+    return found
