@@ -81,6 +81,16 @@ class FaultsTest(testtools.TestCase):
         self.assertEqual(0, code, err)
         self.store.check(self.store.keys()[0])
 
+    def test_one_image_gives_one_base(self):
+        found = []
+        for name in ('one', 'two'):
+            folder = tempfile.mkdtemp(dir=self.folder, prefix=name)
+            store = harness.new_store(folder)
+            code, _out, err = self._run('build', self.image, store=store)
+            self.assertEqual(0, code, err)
+            found.append(store.get(store.keys()[0]).manifest.files)
+        self.assertEqual(*found)
+
     def _wait_for_helpers_to_end(self):
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:

@@ -1,0 +1,56 @@
+#!/bin/bash
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+# Usage: tools/bench_build.sh IMAGE [FORMAT]
+#
+# Compares building a base with what it takes to get at an image's files with
+# libguestfs's own tools: its inspection, and virt-tar-out of all files.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+IMAGE=$1
+FORMAT=${2:-qcow2}
+FOLDER=$(mktemp -d -p /var/tmp)
+trap 'rm -rf "$FOLDER"' EXIT
+export LIBGUESTFS_BACKEND=direct LIBGUESTFS_CACHEDIR=$FOLDER
+if ! .venv/bin/python -c 'import sys; from nova_flexmem import accel
+sys.exit(not accel.kvm_works())' 2> /dev/null; then
+    export LIBGUESTFS_BACKEND_SETTINGS=force_tcg
+fi
+
+seconds() {
+    local began=$EPOCHREALTIME
+    "$@" > "$FOLDER/log" 2>&1 || { cat "$FOLDER/log" >&2; return 1; }
+    awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $began }"
+}
+
+inspection() {
+    guestfish --ro --format="$FORMAT" -a "$IMAGE" -i -- exit
+}
+
+build() {
+    .venv/bin/nova-flexmem --store "$FOLDER/store" image build "$@"
+}
+
+# libguestfs's own appliance is made before; the build still makes its own
+guestfish -a /dev/null run
+inspect_s=$(seconds inspection)
+tar_s=$(seconds virt-tar-out --format="$FORMAT" -a "$IMAGE" / "$FOLDER/tar")
+tar_mib=$(($(stat -c %s "$FOLDER/tar") >> 20))
+rm "$FOLDER/tar"
+build_s=$(seconds build "$IMAGE")
+awk "BEGIN {
+    printf \"inspection %.1f s, virt-tar-out %.1f s ($tar_mib MiB), build %.1f s:\", $inspect_s, $tar_s, $build_s
+    printf \" build / (inspection + virt-tar-out) = %.2f\\n\", $build_s / ($inspect_s + $tar_s) }"
