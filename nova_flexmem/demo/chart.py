@@ -70,8 +70,9 @@ def parts(kind, number):
     What a guest has in its page cache is part of its RAM, as the guest tells.
     """
     guests = kind.guests[:number]
-    cache = sum(min(guest.page_cache_after_bytes, guest.usage.ram_bytes)
-                for guest in guests)
+    cache = sum(min(guest.page_cache_after.files_bytes
+                    + guest.page_cache_after.metadata_bytes,
+                    guest.usage.ram_bytes) for guest in guests)
     ram = sum(guest.usage.ram_bytes for guest in guests)
     qemu = sum(guest.qemu_bytes for guest in guests)
     return [size / MIB for size in

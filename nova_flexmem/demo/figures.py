@@ -24,14 +24,10 @@ class GuestFigures:
     """What was measured in and of one guest."""
 
     multi_user_s: float  #: from power-on
-    page_cache_before_bytes: int
-    page_cache_after_bytes: int
+    page_cache_before: workload.PageCache
+    page_cache_after: workload.PageCache
     reading: workload.Reading
     usage: memory.Usage  #: on the host
-
-    @property
-    def page_cache_growth_bytes(self):
-        return self.page_cache_after_bytes - self.page_cache_before_bytes
 
     @property
     def qemu_bytes(self):

@@ -19,16 +19,19 @@ MIB = 1 << 20
 COLUMNS = ('Figure', 'Unit', 'Stock', 'Stock range', 'FlexMem',
            'FlexMem range', 'FlexMem/stock')
 
-#: A FlexMem guest's page cache may grow by this part of what it read.
-GROWTH_LIMIT = 0.05
+#: A FlexMem guest's page cache may hold file content of this part of what it
+#: read; it has pages of the files that it wrote itself as well.
+LIMIT = 0.05
 
 _PER_GUEST = (
-    ('guest page cache, before reading', 'MiB',
-     lambda guest: guest.page_cache_before_bytes / MIB),
-    ('guest page cache, after reading', 'MiB',
-     lambda guest: guest.page_cache_after_bytes / MIB),
-    ('guest page cache, growth', 'MiB',
-     lambda guest: guest.page_cache_growth_bytes / MIB),
+    ('guest page cache before reading: files', 'MiB',
+     lambda guest: guest.page_cache_before.files_bytes / MIB),
+    ('guest page cache after reading: files', 'MiB',
+     lambda guest: guest.page_cache_after.files_bytes / MIB),
+    ('guest page cache before reading: metadata', 'MiB',
+     lambda guest: guest.page_cache_before.metadata_bytes / MIB),
+    ('guest page cache after reading: metadata', 'MiB',
+     lambda guest: guest.page_cache_after.metadata_bytes / MIB),
     ('private host memory per VM: guest RAM', 'MiB',
      lambda guest: guest.usage.ram_bytes / MIB),
     ("private host memory per VM: QEMU's own", 'MiB',
@@ -70,13 +73,13 @@ def rows(stock, flexmem):
 def failures(flexmem):
     """Return what a FlexMem guest may not do and did, sentences."""
     return [
-        f'the page cache of FlexMem guest {number} grew by'
-        f' {guest.page_cache_growth_bytes / MIB:.1f} MiB when it read'
-        f' {guest.reading.size_bytes / MIB:.1f} MiB of its image; at most'
-        f' {GROWTH_LIMIT:.0%} of that is right'
+        f'the page cache of FlexMem guest {number} holds'
+        f' {guest.page_cache_after.files_bytes / MIB:.1f} MiB of files after'
+        f' it read {guest.reading.size_bytes / MIB:.1f} MiB of its image; at'
+        f' most {LIMIT:.0%} of that is right'
         for number, guest in enumerate(flexmem.guests, 1)
-        if guest.page_cache_growth_bytes
-        > GROWTH_LIMIT * guest.reading.size_bytes]
+        if guest.page_cache_after.files_bytes
+        > LIMIT * guest.reading.size_bytes]
 
 
 def _row(name, unit, stock, flexmem):

@@ -53,11 +53,7 @@ class Reading:
 
 
 def choose_files(guest, size_bytes):
-    """Have a guest choose what it will read: that many bytes or a bit more.
-
-    The walk through the folders to this end leaves them in the page cache, so
-    it is no part of the reading.
-    """
+    """Have a guest choose what it will read: that many bytes or a bit more."""
     guest.output(_CHOOSE.replace('LIMIT', str(size_bytes)))
 
 
@@ -75,13 +71,23 @@ def read_files(guest):
     return Reading(int(answer[1]), int(answer[2]), answer[3], seconds)
 
 
-def page_cache_bytes(meminfo):
-    """Return what a guest's page cache holds of files and block devices.
+@dataclasses.dataclass(frozen=True)
+class PageCache:
+    """What a guest's page cache holds.
 
-    Cached counts tmpfs and shared memory as well, which are nobody's cache:
-    they are Shmem. Buffers is the cache of block devices, where filesystems
-    keep their metadata.
+    :ivar files_bytes: content of files on filesystems: Cached without Shmem,
+        which is tmpfs and shared memory, and nobody's cache
+    :ivar metadata_bytes: of block devices, where filesystems keep inodes and
+        folders: Buffers
+    """
+
+    files_bytes: int
+    metadata_bytes: int
+
+
+def page_cache(meminfo):
+    """Return the PageCache of a guest.
 
     :param meminfo: the guest's /proc/meminfo as Guest.meminfo has it
     """
-    return meminfo['Cached'] - meminfo['Shmem'] + meminfo['Buffers']
+    return PageCache(meminfo['Cached'] - meminfo['Shmem'], meminfo['Buffers'])

@@ -26,10 +26,11 @@ from nova_flexmem.host import memory
 _MIB = 1 << 20
 
 
-def _guest(*, ram_mib, growth_mib, multi_user_s):
+def _guest(*, ram_mib, cache_mib, multi_user_s):
     return figures.GuestFigures(
-        multi_user_s=multi_user_s, page_cache_before_bytes=10 * _MIB,
-        page_cache_after_bytes=int((10 + growth_mib) * _MIB),
+        multi_user_s=multi_user_s,
+        page_cache_before=workload.PageCache(_MIB, 3 * _MIB),
+        page_cache_after=workload.PageCache(int(cache_mib * _MIB), 9 * _MIB),
         reading=workload.Reading(files=900, size_bytes=100 * _MIB,
                                  digest='e3b0', seconds=4.0),
         usage=memory.Usage(ram_bytes=ram_mib * _MIB, qemu_bytes=49 * _MIB,
@@ -38,14 +39,14 @@ def _guest(*, ram_mib, growth_mib, multi_user_s):
 
 def _stock():
     return figures.KindFigures(
-        guests=[_guest(ram_mib=300 + 10 * number, growth_mib=90,
+        guests=[_guest(ram_mib=300 + 10 * number, cache_mib=90,
                        multi_user_s=20.0 + number) for number in range(3)],
         shared_bytes=[0, 0, 0], available_lost_bytes=1080 * _MIB)
 
 
-def _flexmem(growth_mib=1):
+def _flexmem(cache_mib=1):
     return figures.KindFigures(
-        guests=[_guest(ram_mib=155, growth_mib=growth_mib,
+        guests=[_guest(ram_mib=155, cache_mib=cache_mib,
                        multi_user_s=10.5)] * 3,
         shared_bytes=[200 * _MIB, 203 * _MIB, 204 * _MIB],
         available_lost_bytes=600 * _MIB)
@@ -79,12 +80,12 @@ class ReportTest(testtools.TestCase):
             self.rows['marginal memory per further VM'])
 
     def test_page_cache_within_the_limit(self):
-        self.assertEqual([], report.failures(_flexmem(growth_mib=5)))
+        self.assertEqual([], report.failures(_flexmem(cache_mib=5)))
 
     def test_page_cache_beyond_the_limit(self):
-        failures = report.failures(_flexmem(growth_mib=5.1))
+        failures = report.failures(_flexmem(cache_mib=5.1))
         self.assertEqual(3, len(failures))
-        self.assertIn('FlexMem guest 1 grew by 5.1 MiB', failures[0])
+        self.assertIn('FlexMem guest 1 holds 5.1 MiB', failures[0])
         self.assertIn('100.0 MiB', failures[0])
 
 

@@ -57,5 +57,5 @@ class WorkloadTest(testtools.TestCase):
                             self._read(9 * _MIB).digest)
 
     def test_page_cache_is_of_files_and_devices_only(self):
-        self.assertEqual(80, workload.page_cache_bytes(
+        self.assertEqual(workload.PageCache(70, 10), workload.page_cache(
             {'Cached': 100, 'Shmem': 30, 'Buffers': 10, 'MemFree': 5}))
