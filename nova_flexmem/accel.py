@@ -54,7 +54,8 @@ def kvm_works(kernel=None):
                     '-display', 'none', '-no-reboot', '-kernel', kernel,
                     '-append', 'panic=-1', timeout_s=_PROBE_TIMEOUT_S)
     except exception.ProgramFailed as e:
-        LOG.warning('/dev/kvm is there, but a guest does not boot with it'
-                    ' (%s); using TCG, which is many times slower', e)
+        LOG.warning('/dev/kvm is there, but no guest boots with it; using'
+                    ' TCG, which is many times slower')
+        LOG.info('KVM: %s', e)
         return False
     return True

@@ -76,11 +76,11 @@ def inspect(path, *, max_virtual_size_bytes, allow_backing_chain=False):
             ' raise [flexmem] max_virtual_size_gib to build it')
     chain = {path: (image_format, info)}
     while (below := info.get('full-backing-filename')) is not None:
+        below = os.path.abspath(below)
         if len(chain) == _MAX_CHAIN or below in chain:
             raise exception.ImageRefused(
                 image=path, reason=f'its backing chain is longer than'
                 f' {_MAX_CHAIN} files or goes round')
-        below = os.path.abspath(below)
         _check_readable(below)
         below_format = _detect(below, True)
         if info.get('backing-filename-format') != below_format:
