@@ -26,6 +26,8 @@ from nova_flexmem import exception
 
 MIB = 1 << 20
 
+_BASE_HELP = 'key of a base, or the beginning of one'
+
 
 class _StoreCommand:
     """What the commands on the base store share."""
@@ -38,10 +40,14 @@ class _StoreCommand:
         opened.clean()
         return opened
 
-    @staticmethod
-    def add_base_argument(parser):
-        parser.add_argument('base', metavar='BASE',
-                            help='key of a base, or the beginning of one')
+
+class _BaseCommand(_StoreCommand):
+    """What the commands on one base share."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('base', metavar='BASE', help=_BASE_HELP)
+        return parser
 
 
 class Build(_StoreCommand, show.ShowOne):
@@ -94,13 +100,8 @@ class List(_StoreCommand, lister.Lister):
                 'Built at'), rows
 
 
-class Show(_StoreCommand, show.ShowOne):
+class Show(_BaseCommand, show.ShowOne):
     """Show a base."""
-
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
-        self.add_base_argument(parser)
-        return parser
 
     def take_action(self, parsed_args):
         opened = self.open_store()
@@ -117,7 +118,7 @@ class Verify(_StoreCommand, command.Command):
         parser = super().get_parser(prog_name)
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument('base', metavar='BASE', nargs='?',
-                           help='key of a base, or the beginning of one')
+                           help=_BASE_HELP)
         which.add_argument('--all', action='store_true',
                            help='verify every base')
         return parser
@@ -141,13 +142,8 @@ class Verify(_StoreCommand, command.Command):
         return 1 if damaged else 0
 
 
-class Remove(_StoreCommand, command.Command):
+class Remove(_BaseCommand, command.Command):
     """Remove a base that nothing uses."""
-
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
-        self.add_base_argument(parser)
-        return parser
 
     def take_action(self, parsed_args):
         opened = self.open_store()
