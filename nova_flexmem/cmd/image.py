@@ -29,7 +29,7 @@ MIB = 1 << 20
 _BASE_HELP = 'key of a base, or the beginning of one'
 
 
-class _StoreCommand:
+class _StoreCommand(command.Command):
     """What the commands on the base store share."""
 
     app: typing.Any
@@ -111,7 +111,7 @@ class Show(_BaseCommand, show.ShowOne):
                 (*values, opened.users(key), round(opened.unused_s(key))))
 
 
-class Verify(_StoreCommand, command.Command):
+class Verify(_StoreCommand):
     """Read every byte of bases again and compare with their manifests."""
 
     def get_parser(self, prog_name):
@@ -142,7 +142,7 @@ class Verify(_StoreCommand, command.Command):
         return 1 if damaged else 0
 
 
-class Remove(_BaseCommand, command.Command):
+class Remove(_BaseCommand):
     """Remove a base that nothing uses."""
 
     def take_action(self, parsed_args):
