@@ -42,7 +42,8 @@ run_unit() {
 run_functional() {
     mkdir "$RESULTS/functional"
     python -m tests.functional.run stestr --repo-url "$RESULTS/functional" \
-        --test-path tests/functional run --concurrency 2
+        --test-path tests/functional run \
+        --worker-file tests/functional/workers.yaml
 }
 
 recorded() {
