@@ -14,6 +14,7 @@
 
 import os
 
+from nova_flexmem import exception
 from tests.functional import aptrepo
 from tests.functional import harness
 
@@ -205,6 +206,9 @@ class Ext4RootfsTest(harness.GuestTestCase):
         self.assertIn('ext4', lower)
         self.assertIn('dax=always', lower)
         self.assertEqual([], guest.system_state().failed_units)
-        guest.run(_OVERWRITE)
+        try:
+            guest.run(_OVERWRITE, timeout_s=60)
+        except exception.DemoFailed:
+            pass  # the guest's own caches took the writes, and it broke
         guest.destroy()
         self.assert_base_unchanged()
