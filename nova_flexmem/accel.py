@@ -56,6 +56,6 @@ def kvm_works(kernel=None):
     except exception.ProgramFailed as e:
         LOG.warning('/dev/kvm is there, but no guest boots with it; using'
                     ' TCG, which is many times slower')
-        LOG.info('KVM: %s', e)
+        LOG.debug('KVM: %s', e)
         return False
     return True
