@@ -29,7 +29,7 @@ from nova_flexmem import process
 #: Kept between runs: an image takes minutes to make. Bases are built anew.
 CACHE = os.environ.get('FLEXMEM_TEST_CACHE', '/var/tmp/nova-flexmem-images')
 
-_FLAVOR = stock.Flavor(ram_mib=512, disk_bytes=4 << 30)
+FLAVOR = stock.Flavor(ram_mib=512, disk_bytes=4 << 30)
 
 
 class GuestTestCase(testtools.TestCase):
@@ -51,9 +51,10 @@ class GuestTestCase(testtools.TestCase):
         cls.store = new_store(cls.folder)
         cls.base, _new = builder.build(
             cls.store, cls.image, builder.Options(rootfs=cls.rootfs))
+        cls.connection = cls.enterClassContext(
+            hypervisor.connect(cls.folder))
         cls.launcher = launcher.Launcher(
-            cls.enterClassContext(hypervisor.connect(cls.folder)),
-            cls.folder, hypervisor.domain_type(), _FLAVOR)
+            cls.connection, cls.folder, hypervisor.domain_type(), FLAVOR)
 
     @property
     def boot(self):

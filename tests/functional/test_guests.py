@@ -13,7 +13,10 @@
 """Guests of real images: from the upload to a base, boots, writes, cuts."""
 
 import os
+import tempfile
 
+from nova_flexmem.demo import hypervisor
+from nova_flexmem.demo import launcher
 from nova_flexmem import exception
 from tests.functional import aptrepo
 from tests.functional import harness
@@ -139,6 +142,17 @@ class BookwormExt4Test(LifeTest, harness.GuestTestCase):
         self.assertNotIn('dd: 0', said)
         guest.destroy()
         self.assert_base_unchanged()
+
+    def test_cloud_init_finds_the_config_drive(self):
+        folder = tempfile.mkdtemp(dir=self.folder)
+        os.chmod(folder, 0o711)
+        launch = launcher.Launcher(
+            self.connection, folder, hypervisor.domain_type(),
+            harness.FLAVOR,
+            '#cloud-config\nbootcmd: [touch /run/config-drive-was-read]\n')
+        guest = self.start(launch.flexmem('cloud-init', self.boot))
+        guest.output('until test -e /run/config-drive-was-read; do sleep 1;'
+                     ' done', timeout_s=600)
 
     def test_upgrade_with_kernel(self):
         repository = os.path.join(self.folder, 'repository.iso')
