@@ -100,7 +100,7 @@ def build(store, image, options=Options(), progress=lambda *_: None):
                            progress).run()
             except exception.ProgramFailed as e:
                 raise exception.BuildFailed(image=image, reason=str(e))
-    return store.get(key), True
+    return store.require(key), True
 
 
 def _locked(store, key, progress):

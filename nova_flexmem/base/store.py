@@ -111,6 +111,16 @@ class Store:
         path = os.path.join(self.folder('bases'), key)
         return base.Base(path) if os.path.isdir(path) else None
 
+    def require(self, key):
+        """Return the Base of a key.
+
+        :raises: BaseNotFound, BaseDamaged
+        """
+        found = self.get(key)
+        if found is None:
+            raise exception.BaseNotFound(key=key, store=self.path)
+        return found
+
     def keys(self):
         """Return the keys of all published bases, sorted."""
         with self.reporting():
@@ -177,9 +187,7 @@ class Store:
 
         :raises: BaseNotFound, BaseDamaged
         """
-        found = self.get(key)
-        if found is None:
-            raise exception.BaseNotFound(key=key, store=self.path)
+        found = self.require(key)
         with open(_BOOT_ID) as f:
             state = [f.read().strip(), found.states()]
         path = os.path.join(self.folder('verified'), key)

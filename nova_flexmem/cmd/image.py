@@ -86,7 +86,9 @@ class List(_StoreCommand, lister.Lister):
         rows = []
         for key in opened.keys():
             try:
-                manifest = opened.get(key).manifest
+                manifest = opened.require(key).manifest
+            except exception.BaseNotFound:
+                continue  # removed meanwhile
             except exception.BaseDamaged as e:
                 rows.append((key, f'damaged: {e.kwargs["reason"]}', '', '',
                              '', 0, ''))
@@ -106,7 +108,7 @@ class Show(_BaseCommand, show.ShowOne):
     def take_action(self, parsed_args):
         opened = self.open_store()
         key = opened.find(parsed_args.base)
-        names, values = _describe(opened.get(key))
+        names, values = _describe(opened.require(key))
         return ((*names, 'users', 'unused_s'),
                 (*values, opened.users(key), round(opened.unused_s(key))))
 
@@ -131,7 +133,7 @@ class Verify(_StoreCommand):
         for key in keys:
             try:
                 with progress.Progress(self.app.stderr) as reporter:
-                    opened.get(key).verify(
+                    opened.require(key).verify(
                         lambda part, key=key: reporter(f'verifying {key}',
                                                        part))
             except exception.BaseDamaged as e:
