@@ -221,10 +221,11 @@ def _copy(source, target):
         os.truncate(writing.fileno(), os.fstat(reading.fileno()).st_size)
         for offset, size in sparse.extents(reading.fileno()):
             end = offset + size
+            os.lseek(writing.fileno(), offset, os.SEEK_SET)
             while offset < end:
-                copied = os.copy_file_range(
-                    reading.fileno(), writing.fileno(),
-                    min(_CHUNK_BYTES, end - offset), offset, offset)
+                # not copy_file_range: it stays within one filesystem
+                copied = os.sendfile(writing.fileno(), reading.fileno(),
+                                     offset, min(_CHUNK_BYTES, end - offset))
                 if copied == 0:
                     return  # cut short meanwhile; the digest will tell
                 offset += copied
