@@ -199,6 +199,7 @@ class _Build:
             if [ -f $fstab ] && ! [ -L $fstab ] && ! [ -L /sysroot/etc ]; then
                 cp -a $fstab /tmp/fstab
                 echo {encoded} | base64 -d > /tmp/fstab
+                touch -r $fstab /tmp/fstab
                 mount --bind /tmp/fstab $fstab
             fi""")
 
