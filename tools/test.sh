@@ -62,5 +62,7 @@ printf '\n==== all suites, %d s\n' "$SECONDS"
 if [[ ${#FAILED[@]} -gt 0 ]]; then
     echo "suites that failed: ${FAILED[*]}"
 fi
-recorded | python tools/count_tests.py || exit 1
+if compgen -G "$RESULTS/*" > /dev/null; then
+    recorded | python tools/count_tests.py || exit 1
+fi
 [[ ${#FAILED[@]} -eq 0 ]]
