@@ -29,6 +29,10 @@ BOOT_TIMEOUT_S = 600
 _CONSOLE_LINES = 12
 _PIDFILES = '/run/libvirt/qemu'
 
+#: The shutdown ends the control shell, so the answer must be there first.
+_SOON = ("systemd-run --quiet --no-block"
+         " sh -c 'sleep 1; systemctl --no-block {}'")
+
 _MULTI_USER = '''\
 systemctl is-system-running --wait > /dev/null
 systemctl show --value -p ActiveEnterTimestampMonotonic multi-user.target
@@ -142,12 +146,12 @@ class Guest:
     def reboot(self):
         """Reboot from inside, and wait until the guest takes scripts."""
         self._power_on = time.monotonic()
-        self.output('systemctl --no-block reboot')
+        self.output(_SOON.format('reboot'))
         self.wait_shell()
 
     def power_off(self, timeout_s=120):
         """Shut the guest down from inside, and wait until it has gone."""
-        self.output('systemctl --no-block poweroff')
+        self.output(_SOON.format('poweroff'))
         self._wait_gone(timeout_s)
 
     def cut_power(self):
