@@ -21,6 +21,51 @@ GROUP = cfg.OptGroup('flexmem', title='FlexMem: instances of one image share'
 
 OPTS = [
     cfg.StrOpt(
+        'default_policy', default='disabled', choices=[
+            ('disabled', 'the stock cow disk'),
+            ('preferred', 'FlexMem where it is possible, else the stock cow'
+                          ' disk'),
+            ('required', 'FlexMem, or the instance is not built')],
+        help="""
+What instances get whose flavor and image say nothing of FlexMem.
+
+Flavors ask by the extra spec flexmem:policy, images by the property
+flexmem_policy, both with the same values. "preferred" saves memory without
+anybody asking, but some instances of a flavor may then be FlexMem and others
+not. Instances keep what they were built with until they are rebuilt."""),
+    cfg.StrOpt(
+        'default_writes', default='disk', choices=[
+            ('disk', 'to the delta, a disk as durable as a stock root disk'),
+            ('memory', 'to the memory of the guest; gone at power-off')],
+        help="""
+Where instances write whose flavor and image say nothing of it.
+
+Flavors ask by the extra spec flexmem:writes, images by the property
+flexmem_writes. With "memory" an instance has no disk at all and starts faster,
+but every write costs its memory, and stop and start give a fresh root: what
+was written is lost."""),
+    cfg.StrOpt(
+        'device', default='nvdimm', choices=[
+            ('nvdimm', 'an ACPI NVDIMM, known to Linux since 4.2'),
+            ('virtio-pmem', 'a virtio device, known to Linux since 5.3')],
+        help="""
+FlexMem device of new instances.
+
+Both map the same file in the same way. An NVDIMM is known to more guest
+kernels; virtio-pmem needs no ACPI tables of its own but a PCI slot. An image
+whose kernel has a driver for the other one alone gets that."""),
+    cfg.StrOpt(
+        'share_scope', default='image', choices=[
+            ('image', 'all instances of an image on the host'),
+            ('project', 'the instances of an image and a project')],
+        help="""
+Who shares one copy of an image's pages.
+
+"image" saves the most. As with KSM, one who shares pages with others can tell
+by the time that a read takes whether anybody has read them before; "project"
+rules that out between projects, at the price of one base, on disk and in
+memory, for each project that uses an image."""),
+    cfg.StrOpt(
         'store_path', default='/var/lib/nova-flexmem',
         help="""
 Folder of the base store of this host.
@@ -58,6 +103,37 @@ Seconds after which the build of a base is given up.
 
 Longer lets large images through on slow hosts; shorter frees the host sooner
 from an image that was made to take long."""),
+    cfg.IntOpt(
+        'max_parallel_builds', default=1, min=1,
+        help="""
+Largest number of bases that nova-compute builds at the same time.
+
+A build keeps one processor and up to 1 GiB of memory busy. More let instances
+of several new images start sooner on a large host; instances of one image
+always wait for one build."""),
+    cfg.IntOpt(
+        'max_store_size_gib', default=0, min=0,
+        help="""
+Largest size in GiB of the base store; 0 for no limit but the filesystem's.
+
+A build that may not fit removes bases that no instance uses, those out of use
+for longest first, and fails if that is not enough. Smaller saves disk and
+builds more often."""),
+    cfg.StrOpt(
+        'extra_kernel_args', default='',
+        help="""
+Words that go behind all others on the kernel command line of instances.
+
+They apply to every FlexMem instance that is started on the host from then on.
+A wrong word can keep all of them from starting."""),
+    cfg.BoolOpt(
+        'free_page_reporting', default=True,
+        help="""
+Have FlexMem instances hand the pages that they freed back to the host.
+
+It saves the memory that booting and short-lived programs leave behind, and
+costs the guest a page fault where it takes such a page into use again. It goes
+by the balloon device, which [libvirt]mem_stats_period_seconds can remove."""),
     cfg.ListOpt(
         'direct_paths', default=['/var/lib/docker', '/var/lib/containerd',
                                  '/var/lib/containers', '/var/lib/kubelet'],
