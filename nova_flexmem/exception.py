@@ -94,3 +94,28 @@ class ConfigUnusable(FlexMemException):
     """The configuration can't be read, or says something impossible."""
 
     msg_fmt = 'configuration: %(reason)s'
+
+
+class PolicyConflict(FlexMemException):
+    """A flavor and an image do not say together what an instance shall be."""
+
+    msg_fmt = '%(reason)s'
+
+
+class InstanceRefused(FlexMemException):
+    """An instance can't use FlexMem, on any host."""
+
+    msg_fmt = 'the instance can not use FlexMem: %(reason)s'
+
+
+class HostUnfit(FlexMemException):
+    """This host can't run FlexMem instances; another one may."""
+
+    msg_fmt = 'this host can not run FlexMem instances: %(reason)s'
+
+
+class RecordUnusable(FlexMemException):
+    """What an instance was built with can't be read."""
+
+    msg_fmt = ('%(path)s: not a usable record (%(reason)s); the instance was'
+               ' left as it is: restore the file, or rebuild the instance')

@@ -37,11 +37,11 @@ _ENVIRONMENT = {'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'HOME': '/',
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a helper program may use (see setrlimit(2))."""
+    """What a helper program may use (see setrlimit(2)); None: no limit."""
 
-    address_space_bytes: int = 4 * GIB
-    file_size_bytes: int = 64 * GIB
-    cpu_s: int = 600
+    address_space_bytes: int | None = 4 * GIB
+    file_size_bytes: int | None = 64 * GIB
+    cpu_s: int | None = 600
 
 
 def environment(**extra):

@@ -28,8 +28,8 @@ from nova_flexmem.demo import chart
 from nova_flexmem.demo import configdrive
 from nova_flexmem.demo import debian
 from nova_flexmem.demo import demo
-from nova_flexmem.demo import launcher
 from nova_flexmem.demo import report
+from nova_flexmem.guest import domain
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -105,7 +105,7 @@ class Demo(lister.Lister):
                                       'nova-flexmem-images'), reporter)
             built = self._base(image, reporter)
             stock, flexmem = demo.run(
-                image, built.manifest.image_format, launcher.boot_of(built),
+                image, built.manifest.image_format, domain.Boot.of(built),
                 options, parsed_args.work, reporter)
         self._write(parsed_args.output, stock, flexmem, options)
         self._failures = report.failures(flexmem)

@@ -15,27 +15,11 @@
 import os
 import uuid as uuid_module
 
-from nova_flexmem.base import base
 from nova_flexmem.base import delta
 from nova_flexmem.demo import configdrive
 from nova_flexmem.demo import guest
 from nova_flexmem.demo import stock
 from nova_flexmem.guest import domain
-
-
-def boot_of(built):
-    """Return what guests of a base boot from, a domain.Boot.
-
-    :param built: the Base
-    """
-    manifest = built.manifest
-    return domain.Boot(
-        root_pmem=built.file(base.ROOT_PMEM),
-        size_bytes=manifest.files[base.ROOT_PMEM].size_bytes,
-        kernel=built.file(base.KERNEL),
-        initramfs=built.file(base.INITRAMFS),
-        kernel_args=manifest.kernel_args, base_uuid=manifest.uuid,
-        rootfs=manifest.rootfs)
 
 
 class Launcher:

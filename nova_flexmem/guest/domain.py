@@ -24,6 +24,7 @@ from lxml import etree
 from stevedore import driver
 from stevedore import exception as stevedore_exception
 
+from nova_flexmem.base import base
 from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import device as flexmem_device
@@ -59,6 +60,21 @@ class Boot:
     base_uuid: str
     #: 'erofs' or 'ext4'
     rootfs: str
+
+    @classmethod
+    def of(cls, built):
+        """Return what guests of a base boot from.
+
+        :param built: the base.Base
+        """
+        manifest = built.manifest
+        return cls(
+            root_pmem=built.file(base.ROOT_PMEM),
+            size_bytes=manifest.files[base.ROOT_PMEM].size_bytes,
+            kernel=built.file(base.KERNEL),
+            initramfs=built.file(base.INITRAMFS),
+            kernel_args=manifest.kernel_args, base_uuid=manifest.uuid,
+            rootfs=manifest.rootfs)
 
 
 def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),

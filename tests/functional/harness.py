@@ -24,6 +24,7 @@ from nova_flexmem.demo import debian
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem.demo import stock
+from nova_flexmem.guest import domain
 from nova_flexmem import process
 
 #: Kept between runs: an image takes minutes to make. Bases are built anew.
@@ -59,7 +60,7 @@ class GuestTestCase(testtools.TestCase):
     @property
     def boot(self):
         """What FlexMem guests of the image boot from."""
-        return launcher.boot_of(self.base)
+        return domain.Boot.of(self.base)
 
     def raw_image(self):
         """Return the path of the image as a raw file."""

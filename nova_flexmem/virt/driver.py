@@ -1,0 +1,291 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova's libvirt driver, for hosts that run FlexMem instances.
+
+Instances without FlexMem pass through untouched. The others differ in their
+root disk, which is a delta beside a shared base, and in what follows from it.
+"""
+
+import os
+
+from oslo_log import log
+
+from nova.compute import task_states
+from nova.compute import utils as compute_utils
+import nova.conf
+from nova import exception as nova_exception
+from nova import objects
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import utils as libvirt_utils
+
+from nova_flexmem.base import base as base_module
+from nova_flexmem.base import superblock
+from nova_flexmem import conf as flexmem_conf
+from nova_flexmem import exception
+from nova_flexmem.guest import domain
+from nova_flexmem.guest import rescue as guest_rescue
+from nova_flexmem.virt import bases
+from nova_flexmem.virt import errors
+from nova_flexmem.virt import layered
+from nova_flexmem.virt import moves
+from nova_flexmem.virt import planner
+from nova_flexmem.virt import readiness
+from nova_flexmem.virt import record as record_module
+from nova_flexmem.virt import rootdisk
+
+CONF = nova.conf.CONF
+LOG = log.getLogger(__name__)
+
+flexmem_conf.register_opts(CONF)
+
+#: What needs the root disk, and powers an instance off first.
+_NEEDS_DISK = {task_states.RESCUING: 'rescued',
+               task_states.SHELVING: 'shelved'}
+
+
+class FlexMemDriver(libvirt_driver.LibvirtDriver):
+    """The libvirt driver, with FlexMem instances."""
+
+    def __init__(self, virtapi, *args, **kwargs):
+        super().__init__(virtapi, *args, **kwargs)
+        self._bases = bases.Bases(CONF.flexmem, self._image_api)
+        self._readiness = readiness.Readiness(CONF.flexmem)
+        self._planner = planner.Planner(self._bases, self._image_api,
+                                        self._readiness.wait)
+        self._plans = {}
+
+    def init_host(self, host):
+        super().init_host(host)
+        self._bases.clean()
+        self._readiness.start()
+
+    # -- what the host offers
+
+    def update_provider_tree(self, provider_tree, nodename, *args, **kwargs):
+        super().update_provider_tree(provider_tree, nodename, *args, **kwargs)
+        change = (provider_tree.add_traits if self._readiness.fit
+                  else provider_tree.remove_traits)
+        change(nodename, layered.TRAIT)
+
+    def _get_disk_size_reserved_for_image_cache(self):
+        reserved = super()._get_disk_size_reserved_for_image_cache()
+        return reserved + compute_utils.convert_mb_to_ceil_gb(
+            self._bases.disk_usage_mib(CONF.instances_path))
+
+    def manage_image_cache(self, context, all_instances):
+        super().manage_image_cache(context, all_instances)
+        here = {instance.uuid for instance in all_instances}
+        self._bases.age(
+            lambda uuid: uuid in here or moves.left_on_disk(uuid),
+            remove=CONF.image_cache.remove_unused_base_images)
+        self._readiness.start()
+
+    def cache_image(self, context, image_id):
+        cached = super().cache_image(context, image_id)
+        built = self._readiness.fit and self._bases.cache(context, image_id)
+        return built or cached
+
+    # -- life
+
+    def spawn(self, context, instance, image_meta, injected_files,
+              admin_password, allocations, network_info=None,
+              block_device_info=None, **kwargs):
+        plan = self._plan(context, instance, image_meta, network_info,
+                          block_device_info)
+        if plan is None:
+            instance.system_metadata.pop(layered.SYSTEM_KEY, None)
+        else:
+            instance.system_metadata[layered.SYSTEM_KEY] = (
+                plan.record.image_id)
+            self._plans[instance.uuid] = plan
+        try:
+            super().spawn(context, instance, image_meta, injected_files,
+                          admin_password, allocations,
+                          network_info=network_info,
+                          block_device_info=block_device_info, **kwargs)
+        finally:
+            self._plans.pop(instance.uuid, None)
+
+    def rebuild(self, context, instance, image_meta, *args,
+                network_info=None, block_device_info=None, evacuate=False,
+                **kwargs):
+        """Refuse what can't be built while the instance is still there.
+
+        Nova then goes on with its own way of rebuilding.
+        """
+        if not evacuate:
+            with errors.refusing():
+                self._plan(context, instance, image_meta, network_info,
+                           block_device_info, anew=True)
+        raise NotImplementedError()
+
+    def _plan(self, context, instance, image_meta, network_info,
+              block_device_info, anew=False):
+        with errors.shown():
+            return self._planner.plan(
+                context, instance, image_meta, network_info,
+                block_device_info,
+                self._is_booted_from_volume(block_device_info), anew)
+
+    def _create_and_inject_local_root(self, context, instance, disk_mapping,
+                                      booted_from_volume, suffix, disk_images,
+                                      injection_info, fallback_from_host):
+        plan = self._plans.get(instance.uuid)
+        record = plan.record if plan else self._record(instance)
+        if suffix or booted_from_volume or record is None:
+            return super()._create_and_inject_local_root(
+                context, instance, disk_mapping, booted_from_volume, suffix,
+                disk_images, injection_info, fallback_from_host)
+        with errors.shown():
+            base = self._bases.use(
+                plan.base if plan else self._bases.of_record(
+                    context, instance, record, fallback_from_host), instance)
+            record.write(libvirt_utils.get_instance_path(instance))
+            if record.writes == 'memory':
+                return False
+            backend = self.image_backend.by_name(
+                instance, 'disk', disk_info_mapping=disk_mapping['disk'])
+            return rootdisk.provide(
+                backend, planner.root_bytes(instance, base),
+                self._bases.download(context, plan.snapshot,
+                                     instance.trusted_certs)
+                if plan and plan.snapshot else None)
+
+    def _get_guest_xml(self, context, instance, *args, rescue=None, **kwargs):
+        xml = super()._get_guest_xml(context, instance, *args, rescue=rescue,
+                                     **kwargs)
+        record = self._record(instance)
+        if record is None:
+            return xml
+        with errors.shown():
+            base = self._bases.of_record(context, instance, record)
+            if rescue:
+                return guest_rescue.attach_base(
+                    xml, base.file(base_module.ROOT_PMEM),
+                    superblock.DATA_OFFSET_BYTES,
+                    base.manifest.rootfs_size_bytes)
+            return domain.transform(
+                xml, domain.Boot.of(self._bases.use(base, instance)),
+                device=record.device, writes=record.writes,
+                direct_paths=record.direct_paths,
+                extra_kernel_args=CONF.flexmem.extra_kernel_args,
+                free_page_reporting=CONF.flexmem.free_page_reporting)
+
+    def rescue(self, context, instance, network_info, image_meta, *args,
+               **kwargs):
+        record = self._record(instance)
+        if record and image_meta.obj_attr_is_set('id') and (
+                image_meta.id == instance.image_ref != record.image_id):
+            # of a layered snapshot only what it lies on can boot by itself
+            image_meta = objects.ImageMeta.from_image_ref(
+                context, self._image_api, record.image_id)
+        super().rescue(context, instance, network_info, image_meta, *args,
+                       **kwargs)
+
+    def power_off(self, instance, *args, **kwargs):
+        what = _NEEDS_DISK.get(instance.task_state)
+        record = self._record(instance) if what else None
+        if record and record.writes == 'memory':
+            errors.refuse('it writes to memory alone and has no disk, so it'
+                          f' can not be {what}')
+        super().power_off(instance, *args, **kwargs)
+
+    def suspend(self, context, instance):
+        if self._record(instance):
+            # the saved memory would hold all of the base, and be written
+            # into a mapping of it that can only be read
+            errors.refuse(
+                'it can not be suspended while it does; stop it instead')
+        super().suspend(context, instance)
+
+    def delete_instance_files(self, instance):
+        deleted = super().delete_instance_files(instance)
+        if deleted:
+            self._bases.release(instance)
+        return deleted
+
+    # -- snapshots
+
+    def snapshot(self, context, instance, image_id, *args, **kwargs):
+        record = self._record(instance)
+        if record:
+            with errors.shown():
+                layered.check(context, self._image_api, record)
+        super().snapshot(context, instance, image_id, *args, **kwargs)
+
+    def _create_snapshot_metadata(self, image_meta, instance, *args,
+                                  **kwargs):
+        metadata = super()._create_snapshot_metadata(image_meta, instance,
+                                                     *args, **kwargs)
+        record = self._record(instance)
+        if record:
+            metadata['properties'].update(layered.properties(record))
+        return metadata
+
+    # -- moves to other hosts
+
+    def check_can_live_migrate_source(self, context, instance, *args,
+                                      **kwargs):
+        if self._record(instance):
+            raise nova_exception.MigrationPreCheckError(
+                reason='a FlexMem instance can not be migrated live; migrate'
+                ' it cold')
+        return super().check_can_live_migrate_source(context, instance,
+                                                     *args, **kwargs)
+
+    def migrate_disk_and_power_off(self, context, instance, dest, flavor,
+                                   *args, **kwargs):
+        record = self._record(instance)
+        with errors.refusing():
+            moves.check(context, self.virtapi.reportclient, instance, record,
+                        flavor)
+        disk_info = super().migrate_disk_and_power_off(
+            context, instance, dest, flavor, *args, **kwargs)
+        if record:
+            self._send_record(instance, dest)
+        return disk_info
+
+    def _send_record(self, instance, dest):
+        folder = libvirt_utils.get_instance_path(instance)
+        old_folder = f'{folder}_resize'
+        shared = os.path.isdir(folder)
+        try:
+            libvirt_utils.copy_image(
+                os.path.join(old_folder, record_module.NAME),
+                os.path.join(folder, record_module.NAME),
+                host=None if shared else dest)
+        except Exception:
+            # without it the delta would be taken for a stock root disk
+            self._cleanup_remote_migration(dest, folder, old_folder, shared)
+            raise
+
+    def confirm_migration(self, context, migration, instance, *args,
+                          **kwargs):
+        super().confirm_migration(context, migration, instance, *args,
+                                  **kwargs)
+        if not moves.left_on_disk(instance.uuid):
+            self._bases.release(instance)
+
+    @staticmethod
+    def _record(instance):
+        """Return the Record of an instance, or None for a stock one."""
+        folder = libvirt_utils.get_instance_path(instance)
+        with errors.shown():
+            record = record_module.read(folder)
+            if (record is None and os.path.isdir(folder) and
+                    layered.SYSTEM_KEY in instance.system_metadata):
+                # its delta must not be taken for a stock root disk
+                raise exception.RecordUnusable(
+                    path=os.path.join(folder, record_module.NAME),
+                    reason='it is missing')
+        return record

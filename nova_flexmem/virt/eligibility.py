@@ -1,0 +1,136 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which instances can't use FlexMem, and why.
+
+Everything is looked at before anything is created. What concerns the domain
+alone is in nova_flexmem.guest.fitness, which sees its XML.
+"""
+
+import nova.conf
+from nova.virt import configdrive
+from nova.virt import hardware
+from nova.virt.libvirt import blockinfo
+from nova.virt.libvirt import utils as libvirt_utils
+
+from nova_flexmem import exception
+from nova_flexmem.guest import fitness
+
+CONF = nova.conf.CONF
+
+#: Backends that keep an instance's root disk in a file of its folder.
+IMAGES_TYPES = ('default', 'qcow2', 'raw', 'flat')
+
+#: Extra specs (or what they begin with) that ask for a host device.
+_HOST_DEVICES = ('pci_passthrough:', 'accel:', 'resources:VGPU')
+
+_HOST_DEVICE = ('it has a host device (PCI, vGPU, accelerator or a direct'
+                ' port), for whose DMA the base can not be mapped; take it'
+                ' out')
+
+_DIRECT_VNICS = ('direct', 'direct-physical', 'macvtap', 'vdpa',
+                 'accelerator-direct', 'accelerator-direct-physical',
+                 'remote-managed')
+
+
+def check(instance, image_meta, network_info, block_device_info,
+          booted_from_volume):
+    """Check what Nova says of an instance that shall use FlexMem.
+
+    :raises: InstanceRefused
+    """
+    _raise(_of_host())
+    _raise(_of_boot(instance, image_meta, booted_from_volume))
+    check_flavor(instance, instance.flavor, image_meta)
+    _raise(_of_devices(instance, image_meta, network_info, block_device_info))
+
+
+def check_flavor(instance, flavor, image_meta):
+    """Check that a flavor suits an instance that uses FlexMem.
+
+    :raises: InstanceRefused
+    """
+    _raise(_of_flavor(instance, flavor, image_meta))
+
+
+def _raise(findings):
+    for found, reason in findings:
+        if found:
+            raise exception.InstanceRefused(reason=reason)
+
+
+# Each of these yields (whether it is so, why it rules FlexMem out).
+
+def _of_host():
+    yield (CONF.libvirt.virt_type not in ('kvm', 'qemu'),
+           f'[libvirt] virt_type is {CONF.libvirt.virt_type}; it needs kvm or'
+           ' qemu')
+    yield (CONF.libvirt.images_type not in IMAGES_TYPES,
+           f'[libvirt] images_type is {CONF.libvirt.images_type}; the delta'
+           ' needs qcow2 or raw')
+
+
+def _of_boot(instance, image_meta, booted_from_volume):
+    yield (booted_from_volume,
+           'it boots from a volume; boot it from an image')
+    yield (instance.kernel_id,
+           f'its image names a kernel of its own ({instance.kernel_id}); use'
+           ' an image that has its kernel inside')
+    arch = libvirt_utils.get_arch(image_meta)
+    yield (arch != 'x86_64',
+           f'its architecture is {arch}; only x86_64 is supported')
+    machine = libvirt_utils.get_machine_type(image_meta) or 'pc'
+    yield (not fitness.supports_machine(machine),
+           f'its machine type is {machine}; use pc or q35 (hw_machine_type)')
+    yield (CONF.libvirt.inject_partition != -2 and
+           not configdrive.required_by(instance),
+           'files would be injected into its root disk; use a config drive, or'
+           ' set [libvirt] inject_partition to -2')
+
+
+def _of_flavor(instance, flavor, image_meta):
+    pci_requests = instance.pci_requests
+    yield (any(spec.startswith(_HOST_DEVICES) for spec in flavor.extra_specs)
+           or (pci_requests and pci_requests.requests), _HOST_DEVICE)
+    yield (hardware.get_mem_encryption_constraint(flavor, image_meta),
+           'its memory is encrypted, so that none of it can be shared')
+    yield (_page_sizes(instance) - {4},
+           'its memory is in huge pages, which stay reserved whatever the'
+           ' instance uses; take hw:mem_page_size out')
+    yield (hardware.is_realtime_enabled(flavor) or
+           hardware.get_locked_memory_constraint(flavor, image_meta),
+           'its memory is locked (hw:cpu_realtime or hw:locked_memory), which'
+           ' would keep all of the base in memory')
+    yield (hardware.get_secure_boot_constraint(flavor, image_meta)
+           == 'required',
+           'it needs Secure Boot, but would start its kernel without firmware')
+
+
+def _of_devices(instance, image_meta, network_info, block_device_info):
+    yield (any(vif['vnic_type'] in _DIRECT_VNICS for vif in network_info),
+           _HOST_DEVICE)
+    disk = blockinfo.get_disk_info(
+        CONF.libvirt.virt_type, instance, image_meta,
+        block_device_info)['mapping']['disk']
+    yield (disk.get('encrypted'), 'its root disk is encrypted')
+    model = image_meta.properties.get('hw_scsi_model')
+    yield (disk['bus'] != 'virtio' and
+           (disk['bus'], model) != ('scsi', 'virtio-scsi'),
+           f'its root disk is on bus {disk["bus"]}; use virtio, or scsi with'
+           ' hw_scsi_model=virtio-scsi')
+
+
+def _page_sizes(instance):
+    """Return the sizes of an instance's pages, a set, in KiB."""
+    topology = instance.numa_topology
+    return {cell.pagesize for cell in topology.cells
+            if cell.pagesize} if topology else set()

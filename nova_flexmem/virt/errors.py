@@ -1,0 +1,51 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How a refusal reaches whoever asked.
+
+Nova shows users the words of its own exceptions; of others, the name of the
+class alone.
+"""
+
+import contextlib
+
+from nova import exception as nova_exception
+
+from nova_flexmem import exception
+
+
+@contextlib.contextmanager
+def shown():
+    """Turn our exceptions into Nova's."""
+    try:
+        yield
+    except exception.FlexMemException as e:
+        raise nova_exception.Invalid(str(e)) from e
+
+
+@contextlib.contextmanager
+def refusing():
+    """Have Nova leave an instance as it is if this raises.
+
+    Without this it would set the instance to ERROR.
+    """
+    try:
+        with shown():
+            yield
+    except nova_exception.NovaException as e:
+        raise nova_exception.InstanceFaultRollback(inner_exception=e) from e
+
+
+def refuse(reason):
+    """Refuse an operation, and leave the instance as it is."""
+    with refusing():
+        raise exception.InstanceRefused(reason=reason)

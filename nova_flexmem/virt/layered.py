@@ -1,0 +1,110 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Layered snapshots: the delta alone, and the name of what it lies on.
+
+The properties that tie a snapshot to its image belong to the tenant, who can
+set them to anything. So they open nothing that the tenant could not open
+without them: the image must be visible in Glance to whoever boots it.
+"""
+
+import dataclasses
+
+from nova.compute import vm_states
+from nova import exception as nova_exception
+
+from nova_flexmem import exception
+from nova_flexmem.virt import policy
+
+TRAIT = 'CUSTOM_FLEXMEM'
+
+#: Properties of a layered snapshot.
+BASE_IMAGE = 'flexmem_base_image'
+BASE_SHA256 = 'flexmem_base_sha256'
+DIRECT_PATHS = 'flexmem_direct_paths'
+
+#: Key in an instance's system metadata, which no tenant can set: the image
+#: that it was made from. It opens that image when the instance is unshelved.
+SYSTEM_KEY = 'flexmem_base_image'
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """What a layered snapshot lies on.
+
+    :ivar image_id: a Glance id
+    :ivar image_sha256: of that image's file
+    :ivar direct_paths: folders of the guest that lie directly on the delta
+    :ivar visible: whether Glance still has the image; if not, the instance
+        that is unshelved was made from it and may have its base
+    """
+
+    image_id: str
+    image_sha256: str
+    direct_paths: list[str]
+    visible: bool
+
+
+def properties(record):
+    """Return the Glance properties of an instance's layered snapshot."""
+    return {BASE_IMAGE: record.image_id, BASE_SHA256: record.image_sha256,
+            DIRECT_PATHS: ','.join(record.direct_paths),
+            policy.IMAGE_POLICY: 'required', policy.IMAGE_WRITES: 'disk',
+            f'trait:{TRAIT}': 'required'}
+
+
+def check(context, image_api, record):
+    """Check that an instance can be kept as a layered snapshot.
+
+    :raises: InstanceRefused
+    """
+    if record.writes == 'memory':
+        raise exception.InstanceRefused(
+            reason='it writes to memory alone, and has no disk that a snapshot'
+            ' could be taken of')
+    if not _visible(context, image_api, record.image_id):
+        raise exception.InstanceRefused(
+            reason=f'image {record.image_id}, which it was made from, is gone'
+            ' from Glance, so that nothing could boot from a snapshot of it;'
+            ' copy the data out of the instance')
+
+
+def link(context, image_api, instance, image_meta):
+    """Return the Link of an image, or None if it is no layered snapshot.
+
+    :raises: ImageRefused if whoever boots it can't see what it lies on
+    """
+    # an instance that is unshelved has the metadata of its first image
+    if (f'image_{BASE_IMAGE}' not in instance.system_metadata and
+            TRAIT not in image_meta.properties.get('traits_required', [])):
+        return None
+    found = image_api.get(context, image_meta.id)['properties']
+    if BASE_IMAGE not in found:
+        return None
+    image_id = found[BASE_IMAGE]
+    visible = _visible(context, image_api, image_id)
+    if not visible and (
+            instance.vm_state != vm_states.SHELVED_OFFLOADED or
+            instance.system_metadata.get(SYSTEM_KEY) != image_id):
+        raise exception.ImageRefused(
+            image=f'image {image_meta.id}', reason=f'it is a layered snapshot'
+            f' on image {image_id}, which does not exist or is not yours')
+    return Link(image_id, found.get(BASE_SHA256, ''),
+                [path for path in found.get(DIRECT_PATHS, '').split(',')
+                 if path], visible)
+
+
+def _visible(context, image_api, image_id):
+    try:
+        return image_api.get(context, image_id)['status'] == 'active'
+    except (nova_exception.ImageNotFound, nova_exception.ImageNotAuthorized):
+        return False

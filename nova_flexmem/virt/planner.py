@@ -1,0 +1,202 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Decides what an instance gets, before anything of it is created."""
+
+import dataclasses
+import os
+
+from oslo_log import log
+from oslo_utils import units
+
+import nova.conf
+from nova import exception as nova_exception
+from nova.virt.libvirt import utils as libvirt_utils
+
+from nova_flexmem.base import base as base_module
+from nova_flexmem import exception
+from nova_flexmem.guest import cmdline
+from nova_flexmem.guest import domain
+from nova_flexmem.virt import bases as bases_module
+from nova_flexmem.virt import eligibility
+from nova_flexmem.virt import layered
+from nova_flexmem.virt import policy
+from nova_flexmem.virt import record as record_module
+from nova_flexmem.virt import rootdisk
+
+CONF = nova.conf.CONF
+LOG = log.getLogger(__name__)
+
+#: Reasons that hold on every host.
+_FOR_EVERY_HOST = (exception.InstanceRefused, exception.ImageRefused,
+                   exception.PolicyConflict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a FlexMem instance gets.
+
+    :ivar base: the base.Base that it boots from
+    :ivar record: the record.Record of it
+    :ivar snapshot: the layered snapshot that its delta begins with, a Glance
+        id, or None for an empty delta
+    """
+
+    base: base_module.Base
+    record: record_module.Record
+    snapshot: str | None = None
+
+
+class Planner:
+    """Decides about instances.
+
+    :param bases: the host's Bases
+    :param image_api: Nova's image API
+    :param await_fit: raises HostUnfit if the host can't run FlexMem
+        instances, once that is known
+    """
+
+    def __init__(self, bases, image_api, await_fit):
+        self._bases = bases
+        self._image_api = image_api
+        self._await_fit = await_fit
+
+    def plan(self, context, instance, image_meta, network_info,
+             block_device_info, booted_from_volume, anew=False):
+        """Return the Plan of an instance, or None for a stock instance.
+
+        :param booted_from_volume: whether it is
+        :param anew: whether the disks that it has will be made anew
+        :raises: ImageUnacceptable for what no host can do,
+            ComputeResourcesUnavailable for what another host may
+        """
+        if not anew and os.path.exists(
+                libvirt_utils.get_instance_path(instance)):
+            # brought here by shared storage; it stays what it is
+            kept = self._kept(context, instance)
+            if kept is not None:
+                return kept.record and kept
+        try:
+            asked = self._asked(instance)
+            link = layered.link(context, self._image_api, instance, image_meta)
+            if link is None and asked.policy == 'disabled':
+                return None
+            if link is not None and asked.policy == 'disabled':
+                raise exception.PolicyConflict(
+                    reason=f'image {image_meta.id} is a layered snapshot,'
+                    ' which only FlexMem instances can boot, but FlexMem is'
+                    ' disabled; use another flavor, or flatten the snapshot')
+            try:
+                return self._planned(
+                    context, instance, image_meta, network_info,
+                    block_device_info, booted_from_volume, asked, link)
+            except exception.FlexMemException as e:
+                if asked.policy != 'preferred' or link is not None:
+                    raise
+                LOG.warning('FlexMem is preferred, but the instance gets the'
+                            ' stock root disk: %s', e, instance=instance)
+                return None
+        except _FOR_EVERY_HOST as e:
+            raise nova_exception.ImageUnacceptable(
+                image_id=image_meta.id if 'id' in image_meta else '(none)',
+                reason=str(e))
+        except exception.FlexMemException as e:
+            LOG.error('%s', e, instance=instance)
+            raise nova_exception.ComputeResourcesUnavailable(reason=str(e))
+
+    def _kept(self, context, instance):
+        """Return the Plan of disks that are there, None if there are none.
+
+        Of the disks of a stock instance, a Plan without a record.
+        """
+        folder = libvirt_utils.get_instance_path(instance)
+        record = record_module.read(folder)
+        if os.path.exists(os.path.join(folder, 'disk')) or (
+                record and record.writes == 'memory'):
+            return Plan(record and self._bases.of_record(
+                context, instance, record), record)
+        return None
+
+    def _asked(self, instance):
+        prefix = 'image_'
+        properties = {name.removeprefix(prefix): value for name, value
+                      in instance.system_metadata.items()
+                      if name.startswith(prefix)}
+        return policy.asked(
+            instance.flavor.extra_specs, properties,
+            default_policy=CONF.flexmem.default_policy,
+            default_writes=CONF.flexmem.default_writes)
+
+    def _planned(self, context, instance, image_meta, network_info,
+                 block_device_info, booted_from_volume, asked, link):
+        eligibility.check(instance, image_meta, network_info or [],
+                          block_device_info, booted_from_volume)
+        self._await_fit()
+        if link is None:
+            base = self._bases.of_image(context, instance, image_meta.id)
+        else:
+            base = self._base_of(context, instance, link)
+        if asked.writes == 'disk':
+            rootdisk.check_size(
+                root_bytes(instance, base),
+                base.manifest.image_virtual_size_bytes)
+        elif link is not None:
+            raise exception.InstanceRefused(
+                reason=f'image {image_meta.id} is a layered snapshot, whose'
+                ' data is on disk; use flexmem:writes=disk')
+        record = record_module.Record(
+            base_key=base.key, root_sha256=bases_module.root_sha256(base),
+            image_id=link.image_id if link else image_meta.id,
+            image_sha256=base.manifest.image_sha256,
+            device=_device(base), writes=asked.writes,
+            direct_paths=(link.direct_paths if link
+                          else CONF.flexmem.direct_paths))
+        try:
+            cmdline.build(domain.Boot.of(base), record.writes,
+                          record.direct_paths, CONF.flexmem.extra_kernel_args)
+        except ValueError as e:
+            raise exception.InstanceRefused(reason=str(e))
+        return Plan(base, record, image_meta.id if link else None)
+
+    def _base_of(self, context, instance, link):
+        """Return the base that a layered snapshot lies on."""
+        base = None
+        if not link.visible:
+            base = self._bases.known(instance, link.image_id)
+            if base is None:
+                raise exception.ImageRefused(
+                    image=f'image {link.image_id}', reason='the snapshot lies'
+                    ' on it, but it is gone from Glance and this host has no'
+                    ' base of it')
+        if base is None:
+            base = self._bases.of_image(context, instance, link.image_id)
+        if base.manifest.image_sha256 != link.image_sha256:
+            raise exception.ImageRefused(
+                image=f'image {link.image_id}', reason='it is not the image'
+                f' that the snapshot lies on (SHA-256 {link.image_sha256})')
+        return base
+
+
+def root_bytes(instance, base):
+    """Return the size of an instance's root disk.
+
+    As with stock instances, a flavor with no size takes the image's.
+    """
+    return (instance.flavor.root_gb * units.Gi
+            or base.manifest.image_virtual_size_bytes)
+
+
+def _device(base):
+    """Return the FlexMem device that the host wants and the kernel has."""
+    wanted = CONF.flexmem.device
+    return wanted if wanted in base.manifest.devices else (
+        base.manifest.devices[0])

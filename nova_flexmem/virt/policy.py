@@ -1,0 +1,77 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What was asked for: by the flavor, by the image, by the host's defaults."""
+
+import dataclasses
+
+from nova_flexmem import exception
+
+POLICIES = ('required', 'preferred', 'disabled')
+WRITES = ('disk', 'memory')
+
+#: The extra specs of flavors and the properties of images.
+FLAVOR_POLICY, IMAGE_POLICY = 'flexmem:policy', 'flexmem_policy'
+FLAVOR_WRITES, IMAGE_WRITES = 'flexmem:writes', 'flexmem_writes'
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What an instance shall get.
+
+    :ivar policy: one of POLICIES
+    :ivar writes: one of WRITES
+    """
+
+    policy: str
+    writes: str
+
+
+def asked(extra_specs, properties, *, default_policy, default_writes):
+    """Return what a flavor and an image ask for together.
+
+    Where both give a policy, ``required`` and ``disabled`` contradict each
+    other, and ``preferred`` gives way to either. Where both give a writes
+    policy, they must agree. The defaults hold where neither says anything.
+
+    :param extra_specs: of the flavor, a dict
+    :param properties: of the image, a dict
+    :returns: an Asked
+    :raises: PolicyConflict
+    """
+    policies = _given(extra_specs, FLAVOR_POLICY, properties, IMAGE_POLICY,
+                      POLICIES)
+    decided = policies - {'preferred'} or policies
+    writes = _given(extra_specs, FLAVOR_WRITES, properties, IMAGE_WRITES,
+                    WRITES)
+    for names, values in ((f'{FLAVOR_POLICY} and {IMAGE_POLICY}', decided),
+                          (f'{FLAVOR_WRITES} and {IMAGE_WRITES}', writes)):
+        if len(values) > 1:
+            raise exception.PolicyConflict(
+                reason=f'flavor and image contradict each other ({names}:'
+                f' {" and ".join(sorted(values))}); use another flavor or'
+                ' another image')
+    return Asked(*decided or {default_policy}, *writes or {default_writes})
+
+
+def _given(extra_specs, extra_spec, properties, image_property, allowed):
+    given = {name: value
+             for name, value in ((extra_spec, extra_specs.get(extra_spec)),
+                                 (image_property,
+                                  properties.get(image_property)))
+             if value is not None}
+    for name, value in given.items():
+        if value not in allowed:
+            raise exception.PolicyConflict(
+                reason=f'{name}={value} is none of {", ".join(allowed)};'
+                ' correct the ' + ('flavor' if ':' in name else 'image'))
+    return set(given.values())

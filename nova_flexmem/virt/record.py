@@ -1,0 +1,82 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What an instance was built with, written down in its own folder.
+
+It is never worked out again from the flavor or from the image: both may have
+changed, or be gone, when the instance starts the next time.
+"""
+
+import dataclasses
+import json
+import os
+
+from nova_flexmem import exception
+
+NAME = 'flexmem.json'
+
+#: Grows when older records can't be read any more.
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What an instance was built with.
+
+    :ivar base_key: key of its base in the store
+    :ivar root_sha256: of the base's root.pmem
+    :ivar image_id: the Glance image that the base was built from
+    :ivar image_sha256: of that image's file
+    :ivar device: driver of nova_flexmem.device
+    :ivar writes: 'disk' or 'memory'
+    :ivar direct_paths: folders in the guest that lie directly on the delta
+    """
+
+    base_key: str
+    root_sha256: str
+    image_id: str
+    image_sha256: str
+    device: str
+    writes: str
+    direct_paths: list[str]
+    format: int = FORMAT
+
+    def write(self, folder):
+        """Write the record of the instance whose folder this is."""
+        path = os.path.join(folder, NAME)
+        temporary = f'{path}.new'
+        with open(temporary, 'w', encoding='utf-8') as f:
+            json.dump(dataclasses.asdict(self), f, indent=2, sort_keys=True)
+            f.write('\n')
+            f.flush()
+            os.fsync(f.fileno())
+        os.rename(temporary, path)
+
+
+def read(folder):
+    """Return the Record of an instance, or None for a stock instance.
+
+    :param folder: the instance's folder
+    :raises: RecordUnusable
+    """
+    path = os.path.join(folder, NAME)
+    try:
+        with open(path, encoding='utf-8') as f:
+            record = Record(**json.load(f))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as e:
+        raise exception.RecordUnusable(path=path, reason=str(e))
+    if record.format != FORMAT:
+        raise exception.RecordUnusable(
+            path=path, reason=f'it is of format {record.format}, not {FORMAT}')
+    return record

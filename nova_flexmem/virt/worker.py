@@ -1,0 +1,109 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Long work on the host, in a process of its own.
+
+Building a base reads and hashes for a minute or more; in a thread of
+nova-compute that would hold up its heartbeats. The worker takes a task as JSON
+on standard input and answers with JSON on standard output, and ends with the
+process that asked. It knows nothing of Nova.
+"""
+
+import dataclasses
+import json
+import sys
+
+from oslo_config import cfg
+
+from nova_flexmem.base import base as base_module
+from nova_flexmem.base import builder
+from nova_flexmem.base import store as store_module
+from nova_flexmem import conf as flexmem_conf
+from nova_flexmem import exception
+from nova_flexmem.host import preflight
+from nova_flexmem import process
+
+#: The task's own helper programs have limits; these would be theirs too.
+_NO_LIMITS = process.Limits(address_space_bytes=None, file_size_bytes=None,
+                            cpu_s=None)
+
+#: Seconds that a task may take beyond the time limit of a build.
+_MARGIN_S = 300
+
+
+def call(task, group, **arguments):
+    """Have a task done by a worker.
+
+    :param task: a name in TASKS
+    :param group: the [flexmem] options
+    :param arguments: the task's own, of JSON's types
+    :returns: the task's result, of JSON's types
+    :raises: what the task raised
+    """
+    options = {option.name: group[option.name] for option in flexmem_conf.OPTS}
+    request = json.dumps({'task': task, 'options': options,
+                          'arguments': arguments})
+    answer = json.loads(process.run(
+        sys.executable, '-I', '-m', __name__, stdin=request,
+        timeout_s=group.build_timeout_s + _MARGIN_S, limits=_NO_LIMITS))
+    if 'raised' in answer:
+        raise getattr(exception, answer['raised'])(**answer['kwargs'])
+    return answer['result']
+
+
+def _build(conf, image, image_format, scope, name):
+    store = store_module.Store(conf.flexmem.store_path)
+    store.clean()
+    base, new = builder.build(
+        store, image, builder.Options.from_conf(conf, scope=scope))
+    if base.manifest.image_format != image_format:
+        raise exception.ImageRefused(
+            image=image, reason=f'its disk_format is {image_format}, but it is'
+            f' {base.manifest.image_format}; upload it with the right one')
+    store.name(name, base.key)
+    return {'key': base.key, 'new': new}
+
+
+def _verify(conf, folder):
+    base_module.Base(folder).verify()
+
+
+def _check(conf, key):
+    store_module.Store(conf.flexmem.store_path).check(key)
+
+
+def _preflight(conf):
+    return [dataclasses.asdict(finding) for finding in preflight.check(conf)]
+
+
+TASKS = {'build': _build, 'check': _check, 'preflight': _preflight,
+         'verify': _verify}
+
+
+def main():
+    request = json.load(sys.stdin)
+    conf = cfg.ConfigOpts()
+    conf([], project='nova-flexmem', default_config_files=[],
+         default_config_dirs=[])
+    flexmem_conf.register_opts(conf)
+    for name, value in request['options'].items():
+        conf.set_override(name, value, group='flexmem')
+    try:
+        answer = {'result': TASKS[request['task']](conf,
+                                                   **request['arguments'])}
+    except exception.FlexMemException as e:
+        answer = {'raised': type(e).__name__, 'kwargs': e.kwargs}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,75 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import os
+
+from lxml import etree
+import testtools
+
+from nova_flexmem import exception
+from nova_flexmem.guest import rescue
+
+GOLDEN = os.path.join(os.path.dirname(__file__), 'golden')
+
+
+def read(name):
+    with open(os.path.join(GOLDEN, name)) as f:
+        return f.read()
+
+
+class AttachBaseTest(testtools.TestCase):
+
+    def attach(self, xml):
+        return etree.fromstring(rescue.attach_base(
+            xml, '/store/root.pmem', 2 << 20, 4096))
+
+    def test_the_base_can_only_be_read(self):
+        stock = read('q35.stock.xml')
+        root = self.attach(stock)
+        disk, = root.xpath('devices/disk[serial="flexmem-base"]')
+        self.assertIsNotNone(disk.find('readonly'))
+        self.assertEqual('raw', disk.find('driver').get('type'))
+        source = disk.find('source')
+        self.assertEqual('/store/root.pmem', source.get('file'))
+        self.assertEqual({'model': 'dac', 'relabel': 'no'},
+                         dict(source.find('seclabel').attrib))
+        self.assertEqual(
+            {'type': 'storage', 'offset': '2097152', 'size': '4096'},
+            dict(source.find('slices/slice').attrib))
+
+    def test_the_rest_stays(self):
+        stock = read('q35.stock.xml')
+        root = self.attach(stock)
+        disk, = root.xpath('devices/disk[serial="flexmem-base"]')
+        disk.getparent().remove(disk)
+        self.assertEqual(
+            etree.canonicalize(stock, strip_text=True),
+            etree.canonicalize(etree.tostring(root, encoding='unicode'),
+                               strip_text=True))
+
+    def test_it_takes_a_free_name(self):
+        stock = read('q35.stock.xml')
+        taken = etree.fromstring(stock).xpath('devices/disk/target/@dev')
+        root = self.attach(stock)
+        names = root.xpath('devices/disk/target/@dev')
+        self.assertEqual(len(set(names)), len(names))
+        self.assertEqual(len(taken) + 1, len(names))
+
+    def test_no_name_is_free(self):
+        root = etree.fromstring(read('q35.stock.xml'))
+        devices = root.find('devices')
+        for letter in 'abcdefghijklmnopqrstuvwxyz':
+            disk = etree.SubElement(devices, 'disk')
+            etree.SubElement(disk, 'target', dev=f'vd{letter}')
+        e = self.assertRaises(exception.DomainRefused, self.attach,
+                              etree.tostring(root, encoding='unicode'))
+        self.assertIn('detach a volume', str(e))

@@ -1,0 +1,115 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import types
+
+from nova import exception as nova_exception
+from nova import objects
+import testtools
+
+from nova_flexmem import exception
+from nova_flexmem.virt import layered
+from tests.unit.virt import test_record
+
+SNAPSHOT, BASE = 'the-snapshot', 'the-base-image'
+
+
+class Images:
+    """The images that somebody can see."""
+
+    def __init__(self, **images):
+        self._images = images
+
+    def get(self, context, image_id):
+        try:
+            return self._images[image_id.replace('-', '_')]
+        except KeyError:
+            raise nova_exception.ImageNotFound(image_id=image_id)
+
+
+def image(status='active', **properties):
+    return {'status': status, 'properties': properties}
+
+
+class LinkTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.snapshot = image(**layered.properties(test_record.RECORD) | {
+            layered.BASE_IMAGE: BASE})
+        self.meta = objects.ImageMeta.from_dict({
+            'id': SNAPSHOT, 'properties': self.snapshot['properties']})
+
+    def link(self, images, vm_state='building', **system_metadata):
+        instance = types.SimpleNamespace(system_metadata=system_metadata,
+                                         vm_state=vm_state)
+        return layered.link(None, images, instance, self.meta)
+
+    def test_an_ordinary_image_is_not_even_looked_at(self):
+        self.meta = objects.ImageMeta.from_dict({'id': SNAPSHOT})
+        self.assertIsNone(self.link(None))
+
+    def test_the_trait_alone_makes_no_snapshot(self):
+        self.assertIsNone(self.link(Images(the_snapshot=image())))
+
+    def test_a_snapshot(self):
+        link = self.link(Images(the_snapshot=self.snapshot,
+                                the_base_image=image()))
+        self.assertEqual(BASE, link.image_id)
+        self.assertEqual('2' * 64, link.image_sha256)
+        self.assertEqual(['/var/lib/docker'], link.direct_paths)
+        self.assertTrue(link.visible)
+
+    def test_one_that_names_somebody_elses_image_opens_nothing(self):
+        images = Images(the_snapshot=self.snapshot)
+        e = self.assertRaises(exception.ImageRefused, self.link, images)
+        self.assertIn('does not exist or is not yours', str(e))
+        # what a tenant can have put into the metadata of the instance
+        self.assertRaises(
+            exception.ImageRefused, self.link, images, 'shelved_offloaded',
+            image_base_image_ref=BASE, image_flexmem_base_image=BASE)
+        # nor for another image than the one it was made from
+        self.assertRaises(
+            exception.ImageRefused, self.link, images, 'shelved_offloaded',
+            flexmem_base_image='another')
+        # nor for an instance that starts for the first time
+        self.assertRaises(exception.ImageRefused, self.link, images,
+                          flexmem_base_image=BASE)
+
+    def test_a_shelved_instance_comes_back_without_its_image(self):
+        link = self.link(Images(the_snapshot=self.snapshot),
+                         'shelved_offloaded', flexmem_base_image=BASE)
+        self.assertFalse(link.visible)
+
+    def test_an_image_that_is_deleted_or_deactivated_is_not_visible(self):
+        self.assertRaises(
+            exception.ImageRefused, self.link, Images(
+                the_snapshot=self.snapshot,
+                the_base_image=image('deactivated')))
+
+
+class CheckTest(testtools.TestCase):
+
+    def check(self, images, **changes):
+        fields = {**vars(test_record.RECORD), 'image_id': BASE, **changes}
+        layered.check(None, images, type(test_record.RECORD)(**fields))
+
+    def test_what_could_not_boot_is_not_taken(self):
+        self.check(Images(the_base_image=image()))
+        e = self.assertRaises(exception.InstanceRefused, self.check, Images())
+        self.assertIn(BASE, str(e))
+
+    def test_there_is_nothing_to_take_of_memory(self):
+        e = self.assertRaises(exception.InstanceRefused, self.check,
+                              Images(the_base_image=image()),
+                              writes='memory')
+        self.assertIn('memory', str(e))
