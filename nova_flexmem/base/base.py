@@ -36,6 +36,13 @@ class File:
     size_bytes: int
     sha256: str
 
+    @classmethod
+    def of(cls, path):
+        """Return the File at a path."""
+        with open(path, 'rb') as f:
+            return cls(os.path.getsize(path),
+                       hashlib.file_digest(f, 'sha256').hexdigest())
+
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
@@ -51,6 +58,7 @@ class Manifest:
     :ivar kernel_args: the image's own kernel command line, less the root
         device's arguments
     :ivar files: {name: File} of the base directory, without the manifest
+    :ivar scope: who shares the base, part of the key; empty: everybody
     """
 
     format: int
@@ -70,6 +78,7 @@ class Manifest:
     files: dict[str, File]
     built_at: str
     built_by: str
+    scope: str = ''
 
     def write(self, path):
         """Write manifest.json."""
@@ -97,6 +106,18 @@ class Manifest:
                 path=path, key=key, reason=f'it is of base {manifest.key},'
                 f' format {manifest.format}')
         return manifest
+
+
+def outdated(path):
+    """Return whether a base is of an older format, so not of use any more.
+
+    :param path: the base directory
+    """
+    try:
+        with open(os.path.join(path, MANIFEST), encoding='utf-8') as f:
+            return json.load(f)['format'] < FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # damaged, which Base says
 
 
 class Base:

@@ -20,9 +20,7 @@ sees of it only its bytes, the kernel, the modules and a few small files.
 import base64
 import dataclasses
 import datetime
-import hashlib
 import os
-import threading
 import uuid
 
 from oslo_concurrency import lockutils
@@ -35,29 +33,35 @@ from nova_flexmem.base import bootloader
 from nova_flexmem.base import initramfs
 from nova_flexmem.base import kernel as kernel_module
 from nova_flexmem.base import operating_system
+from nova_flexmem.base import room
 from nova_flexmem.base import rootfs as rootfs_module
+from nova_flexmem.base import rootpmem
 from nova_flexmem.base import source
 from nova_flexmem.base import sparse
 from nova_flexmem.base import store as store_module
-from nova_flexmem.base import superblock
 from nova_flexmem import exception
 
 LOG = log.getLogger(__name__)
 
 GIB = 1 << 30
 
-_CHUNK_BYTES = 4 << 20
 _NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a base is built; see the options of the same names in conf."""
+    """How a base is built; see the options of the same names in conf.
+
+    :ivar max_store_size_bytes: 0: no limit
+    :ivar scope: who shares the base, any text; empty: everybody
+    """
 
     rootfs: str = 'auto'
     max_virtual_size_bytes: int = 128 * GIB
     max_base_size_bytes: int = 32 * GIB
+    max_store_size_bytes: int = 0
     timeout_s: int = 1800
+    scope: str = ''
     allow_backing_chain: bool = False
 
     @classmethod
@@ -68,6 +72,7 @@ class Options:
                       'max_virtual_size_bytes':
                           group.max_virtual_size_gib * GIB,
                       'max_base_size_bytes': group.max_base_size_gib * GIB,
+                      'max_store_size_bytes': group.max_store_size_gib * GIB,
                       'timeout_s': group.build_timeout_s} | changes)
 
 
@@ -88,7 +93,7 @@ def build(store, image, options=Options(), progress=lambda *_: None):
         allow_backing_chain=options.allow_backing_chain)
     sha256 = source.digest(found,
                            lambda part: progress('reading the image', part))
-    key = store_module.key_of(sha256, options.rootfs)
+    key = store_module.key_of(sha256, options.rootfs, options.scope)
     with _locked(store, key, progress):
         published = store.get(key)
         if published is not None:
@@ -130,6 +135,9 @@ class _Build:
 
     def run(self):
         os.mkdir(self._target)
+        # what the copy takes; the base is about as large as a rule
+        self._make_room(sum(sparse.written_bytes(path)
+                            for path in self._source.chain))
         copy = self._take_copy()
         with open(self._filesystem, 'xb') as f:
             f.truncate(self._options.max_base_size_bytes)
@@ -159,8 +167,8 @@ class _Build:
             f.write(kernel.image)
         content_bytes = driver.size_bytes(self._filesystem)
         files = {base.ROOT_PMEM: self._write_root_pmem(content_bytes),
-                 base.KERNEL: _file(self._path('base/kernel')),
-                 base.INITRAMFS: _file(self._path('base/initramfs'))}
+                 base.KERNEL: base.File.of(self._path('base/kernel')),
+                 base.INITRAMFS: base.File.of(self._path('base/initramfs'))}
         base.Manifest(
             format=base.FORMAT, key=self._key, uuid=self._uuid,
             image_sha256=self._sha256, image_format=self._source.format,
@@ -173,12 +181,23 @@ class _Build:
             built_at=datetime.datetime.now(datetime.UTC).isoformat(
                 timespec='seconds'),
             built_by=version.VersionInfo('nova-flexmem').release_string(),
+            scope=self._options.scope,
         ).write(self._path('base/manifest.json'))
         self._progress('publishing the base', None)
+        self._make_room(room.allocated_bytes(self._target))
         self._store.publish(self._target, self._key)
 
     def _path(self, name):
         return os.path.join(self._folder, name)
+
+    def _make_room(self, size_bytes):
+        """Keep the store to its limit with a base of a size in it."""
+        limit_bytes = self._options.max_store_size_bytes
+        if limit_bytes:
+            # what the build takes meanwhile goes at its end
+            taken_bytes = room.allocated_bytes(self._folder)
+            room.make_room(self._store, size_bytes - taken_bytes,
+                           limit_bytes)
 
     def _take_copy(self):
         copy = source.take(
@@ -217,71 +236,27 @@ class _Build:
     def _make_root(self, appliance, driver, device):
         self._progress('measuring the files', None)
         content = rootfs_module.measure(appliance)
-        room = driver.room_bytes(content)
-        if room > self._options.max_base_size_bytes:
+        needed_bytes = driver.room_bytes(content)
+        if needed_bytes > self._options.max_base_size_bytes:
             raise exception.ImageRefused(
                 image=self._source.path, reason='its base would need'
-                f' {room / GIB:.1f} GiB, the limit is '
+                f' {needed_bytes / GIB:.1f} GiB, the limit is '
                 f'{self._options.max_base_size_bytes / GIB:.1f} GiB; raise'
                 ' [flexmem] max_base_size_gib to build it')
+        self._make_room(needed_bytes)
         # all the space now: a disk that is full later would halt the
         # appliance instead of failing
         with open(self._filesystem, 'r+b') as f:
-            os.posix_fallocate(f.fileno(), 0, room)
+            os.posix_fallocate(f.fileno(), 0, needed_bytes)
         stage = f'making the {driver.name} root filesystem'
-        with _Watch(self._filesystem, content.blocks * 4096,
-                    lambda part: self._progress(stage, part)):
+        with sparse.Watch(self._filesystem, content.blocks * 4096,
+                          lambda part: self._progress(stage, part)):
             driver.make(appliance, device, content, self._uuid)
 
     def _write_root_pmem(self, content_bytes):
-        """Put the pfn superblock before the root filesystem."""
-        size = superblock.padded(superblock.DATA_OFFSET_BYTES + content_bytes)
-        sha256 = hashlib.sha256()
-        with (open(self._filesystem, 'rb') as reading,
-              open(self._path('base/root.pmem'), 'xb') as writing):
-            os.posix_fallocate(writing.fileno(), 0, size)
-
-            def write(data):
-                sha256.update(data)
-                writing.write(data)
-
-            write(superblock.pack(size, self._uuid))
-            left = content_bytes
-            while left:
-                data = reading.read(min(_CHUNK_BYTES, left))
-                write(data)
-                left -= len(data)
-                self._progress('writing root.pmem', 1 - left / content_bytes)
-            write(bytes(size - writing.tell()))
+        written = rootpmem.write(
+            self._path('base/root.pmem'), self._filesystem, content_bytes,
+            self._uuid,
+            lambda part: self._progress('writing root.pmem', part))
         os.unlink(self._filesystem)
-        return base.File(size, sha256.hexdigest())
-
-
-class _Watch:
-    """Reports how far a file is written, until the end of the context."""
-
-    def __init__(self, path, expected_bytes, progress):
-        self._path = path
-        self._expected_bytes = max(1, expected_bytes)
-        self._progress = progress
-        self._ended = threading.Event()
-
-    def __enter__(self):
-        self._progress(0.0)
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def __exit__(self, *_exc):
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self):
-        while not self._ended.wait(1):
-            self._progress(min(1.0, sparse.written_bytes(self._path)
-                               / self._expected_bytes))
-
-
-def _file(path):
-    with open(path, 'rb') as f:
-        return base.File(os.path.getsize(path),
-                         hashlib.file_digest(f, 'sha256').hexdigest())
+        return written

@@ -14,6 +14,7 @@
 
 import errno
 import os
+import threading
 
 
 def extents(fd):
@@ -37,3 +38,27 @@ def written_bytes(path):
         return sum(size for _offset, size in extents(fd))
     finally:
         os.close(fd)
+
+
+class Watch:
+    """Reports how far a file is written, until the end of the context."""
+
+    def __init__(self, path, expected_bytes, progress):
+        self._path = path
+        self._expected_bytes = max(1, expected_bytes)
+        self._progress = progress
+        self._ended = threading.Event()
+
+    def __enter__(self):
+        self._progress(0.0)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *_exc):
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._ended.wait(1):
+            self._progress(min(1.0, written_bytes(self._path)
+                               / self._expected_bytes))

@@ -19,6 +19,7 @@
     STORE/locks/               one lock per key
     STORE/uses/KEY/USER        one empty file per user of a base
     STORE/verified/KEY         the state in which a base was last verified
+    STORE/names/NAME           the key that a name stands for
     STORE/appliance/           the appliance that reads images
 
 A base appears whole by the rename of its build folder, and goes the same way.
@@ -29,7 +30,6 @@ free is a leftover.
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -39,23 +39,29 @@ from oslo_concurrency import lockutils
 from oslo_log import log
 
 from nova_flexmem.base import base
+from nova_flexmem.base import names
+from nova_flexmem.base import room
 from nova_flexmem.base import uses
+from nova_flexmem.base import verified
 from nova_flexmem import exception
 
 LOG = log.getLogger(__name__)
 
-_FOLDERS = ('bases', 'builds', 'locks', 'uses', 'verified', 'appliance')
+_FOLDERS = ('bases', 'builds', 'locks', 'uses', 'verified', 'names',
+            'appliance')
 _KEY = re.compile(r'[0-9a-f]{32}')
-_BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 
-def key_of(image_sha256, rootfs):
+def key_of(image_sha256, rootfs, scope=''):
     """Return the key of the base that an image becomes.
 
     :param image_sha256: what source.digest returned
     :param rootfs: the root filesystem asked for
+    :param scope: who shares the base; any text
     """
     text = f'{base.FORMAT} {rootfs} {image_sha256}'
+    if scope:
+        text += f' {scope}'
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -68,6 +74,8 @@ class Store:
     def __init__(self, path):
         self.path = os.path.abspath(path)
         self._uses = uses.Uses(self.folder('uses'))
+        self._verified = verified.Verified(self.folder('verified'))
+        self._names = names.Names(self.folder('names'))
         with self.reporting():
             for name in _FOLDERS:
                 os.makedirs(os.path.join(self.path, name), exist_ok=True)
@@ -171,8 +179,9 @@ class Store:
     def clean(self):
         """Remove what killed builds and removals left behind."""
         with self.reporting():
-            names = os.listdir(self.folder('builds'))
-        for name in names:
+            self._names.clean()
+            builds = os.listdir(self.folder('builds'))
+        for name in builds:
             with contextlib.suppress(lockutils.AcquireLockFailedException):
                 with self.lock(name.partition('.')[0], blocking=False):
                     LOG.info('Removing the leftover build %s', name)
@@ -188,22 +197,46 @@ class Store:
         :raises: BaseNotFound, BaseDamaged
         """
         found = self.require(key)
-        with open(_BOOT_ID) as f:
-            state = [f.read().strip(), found.states()]
-        path = os.path.join(self.folder('verified'), key)
-        try:
-            with open(path) as f:
-                if json.load(f) == state:
-                    return found
-        except (OSError, ValueError):
-            pass  # never verified, or the record is torn: verify
-        found.verify()
-        temporary = f'{path}.{uuid.uuid4().hex}'
-        with self.reporting():
-            with open(temporary, 'w') as f:
-                json.dump(state, f)
-            os.rename(temporary, path)
+        if not self._verified.holds(found):
+            with self.reporting():
+                self._verified.verify(found)
         return found
+
+    def verified(self, key):
+        """Return whether check() would find a base right at once.
+
+        :raises: BaseNotFound, BaseDamaged
+        """
+        return self._verified.holds(self.require(key))
+
+    def name(self, name, key):
+        """Let a name stand for a base, and for no other from now on.
+
+        :param name: 1 to 255 letters, digits, ".", "_" or "-", else
+            ValueError is raised
+        :raises: BaseNotFound, BaseDamaged
+        """
+        with self.lock(key):
+            self.require(key)
+            with self.reporting():
+                self._names.set(name, key)
+
+    def named(self, name):
+        """Return the key of the base that a name stands for, or None.
+
+        None too if the base is of an older format: it is to be built anew.
+        """
+        with self.reporting():
+            key = self._names.get(name)
+        if key is None or not _KEY.fullmatch(key):
+            return None
+        path = os.path.join(self.folder('bases'), key)
+        return key if os.path.isdir(path) and not base.outdated(path) else None
+
+    def names(self, key):
+        """Return the names of a base, sorted."""
+        with self.reporting():
+            return self._names.of(key)
 
     def use(self, key, user):
         """Record that somebody (an instance's uuid) uses a base.
@@ -222,15 +255,24 @@ class Store:
         with self.reporting():
             self._uses.discard(key, user)
 
+    def recorded_users(self, key):
+        """Return who was recorded by use() as using a base, sorted."""
+        return self._uses.users(key)
+
     def users(self, key):
         """Return who uses a base: by record, or by mapping it right now."""
-        return self._uses.users(key) + [
+        return self.recorded_users(key) + [
             f'process {pid}' for pid in uses.mapping(os.path.join(
                 self.folder('bases'), key, base.ROOT_PMEM))]
 
     def unused_s(self, key):
         """Return for how many seconds a base has been out of use."""
         return 0.0 if self.users(key) else self._uses.unused_s(key)
+
+    def size_bytes(self):
+        """Return how much disk bases, builds and the appliance take."""
+        return sum(room.allocated_bytes(self.folder(name))
+                   for name in ('bases', 'builds', 'appliance'))
 
     def remove(self, key):
         """Remove a base.
@@ -259,13 +301,13 @@ class Store:
         if users:
             raise exception.BaseInUse(key=key, users=', '.join(users))
         with self.reporting(), self.build_folder(key) as folder:
+            self._names.drop(key)
             with contextlib.suppress(FileNotFoundError):
                 os.rename(os.path.join(self.folder('bases'), key),
                           os.path.join(folder, 'removed'))
             _sync(self.folder('bases'))
             self._uses.end(key)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.folder('verified'), key))
+            self._verified.forget(key)
 
 
 def _sync(path):

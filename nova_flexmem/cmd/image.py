@@ -12,6 +12,7 @@
 
 """nova-flexmem image: bases of images."""
 
+import argparse
 import typing
 
 from cliff import command
@@ -20,6 +21,7 @@ from cliff import show
 
 from nova_flexmem.base import base
 from nova_flexmem.base import builder
+from nova_flexmem.base import names
 from nova_flexmem.base import store
 from nova_flexmem.cmd import progress
 from nova_flexmem import exception
@@ -64,18 +66,30 @@ class Build(_StoreCommand, show.ShowOne):
             '--allow-backing-chain', action='store_true',
             help='accept a qcow2 image that names backing files, and read'
                  ' them; never do so with an image from a tenant')
+        parser.add_argument(
+            '--scope', metavar='TEXT', default='',
+            help='who shares the base, for example the id of a project;'
+                 ' default: everybody')
+        parser.add_argument(
+            '--name', metavar='NAME', type=_name,
+            help='a name for the base; nova-compute knows bases by names of'
+                 ' its own')
         return parser
 
     def take_action(self, parsed_args):
-        changes = {'allow_backing_chain': parsed_args.allow_backing_chain}
+        changes = {'allow_backing_chain': parsed_args.allow_backing_chain,
+                   'scope': parsed_args.scope}
         if parsed_args.rootfs:
             changes['rootfs'] = parsed_args.rootfs
         options = builder.Options.from_conf(self.app.conf, **changes)
+        opened = self.open_store()
         with progress.Progress(self.app.stderr) as reporter:
-            built, new = builder.build(self.open_store(), parsed_args.source,
-                                       options, reporter)
-        names, values = _describe(built)
-        return ('built', *names), (new, *values)
+            built, new = builder.build(opened, parsed_args.source, options,
+                                       reporter)
+        if parsed_args.name:
+            opened.name(parsed_args.name, built.key)
+        facts, values = _describe(built, opened)
+        return ('built', *facts), (new, *values)
 
 
 class List(_StoreCommand, lister.Lister):
@@ -91,15 +105,16 @@ class List(_StoreCommand, lister.Lister):
                 continue  # removed meanwhile
             except exception.BaseDamaged as e:
                 rows.append((key, f'damaged: {e.kwargs["reason"]}', '', '',
-                             '', 0, ''))
+                             '', 0, '', ''))
                 continue
             rows.append((
                 key, manifest.distro, manifest.kernel_release,
                 manifest.rootfs,
                 round(manifest.files[base.ROOT_PMEM].size_bytes / MIB),
-                len(opened.users(key)), manifest.built_at))
+                len(opened.users(key)), manifest.built_at,
+                ' '.join(opened.names(key))))
         return ('Base', 'System', 'Kernel', 'Rootfs', 'Size MiB', 'Users',
-                'Built at'), rows
+                'Built at', 'Names'), rows
 
 
 class Show(_BaseCommand, show.ShowOne):
@@ -108,8 +123,8 @@ class Show(_BaseCommand, show.ShowOne):
     def take_action(self, parsed_args):
         opened = self.open_store()
         key = opened.find(parsed_args.base)
-        names, values = _describe(opened.require(key))
-        return ((*names, 'users', 'unused_s'),
+        facts, values = _describe(opened.require(key), opened)
+        return ((*facts, 'users', 'unused_s'),
                 (*values, opened.users(key), round(opened.unused_s(key))))
 
 
@@ -172,12 +187,25 @@ class Prune(_StoreCommand, lister.Lister):
                               for key in self.open_store().prune(age_s)]
 
 
-def _describe(found):
-    """Return names and values of what there is to say about a base."""
+def _name(text):
+    try:
+        names.check(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e))
+    return text
+
+
+def _describe(found, opened):
+    """Return names and values of what there is to say about a base.
+
+    :param opened: the Store
+    """
     manifest = found.manifest
     facts = {
-        'base': manifest.key, 'path': found.path, 'uuid': manifest.uuid,
-        'system': manifest.distro, 'kernel': manifest.kernel_release,
+        'base': manifest.key, 'names': opened.names(found.key),
+        'scope': manifest.scope, 'path': found.path,
+        'uuid': manifest.uuid, 'system': manifest.distro,
+        'kernel': manifest.kernel_release,
         'other_kernels': manifest.kernel_others,
         'kernel_args': manifest.kernel_args, 'rootfs': manifest.rootfs,
         'rootfs_size_mib': round(manifest.rootfs_size_bytes / MIB),

@@ -21,6 +21,7 @@ process that asked. It knows nothing of Nova.
 import dataclasses
 import json
 import sys
+import typing
 
 from oslo_config import cfg
 
@@ -85,8 +86,10 @@ def _preflight(conf):
     return [dataclasses.asdict(finding) for finding in preflight.check(conf)]
 
 
-TASKS = {'build': _build, 'check': _check, 'preflight': _preflight,
-         'verify': _verify}
+#: What a worker can do, by name.
+TASKS: dict[str, typing.Callable] = {
+    'build': _build, 'check': _check, 'preflight': _preflight,
+    'verify': _verify}
 
 
 def main():

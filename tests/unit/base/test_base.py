@@ -55,6 +55,7 @@ _GOLDEN_MANIFEST = """\
   "product": "Debian GNU/Linux 12",
   "rootfs": "erofs",
   "rootfs_size_bytes": 15,
+  "scope": "",
   "uuid": "00000000-0000-0000-0000-000000000007"
 }
 """ % {
@@ -112,6 +113,27 @@ class BaseTest(testtools.TestCase):
     def test_golden_manifest(self):
         with open(os.path.join(self.path, base.MANIFEST)) as f:
             self.assertEqual(_GOLDEN_MANIFEST, f.read())
+
+    def test_manifest_of_a_version_without_scopes(self):
+        def drop(content):
+            fields = json.loads(content)
+            del fields['scope']
+            return json.dumps(fields).encode()
+
+        self.edit(base.MANIFEST, drop)
+        self.assertEqual('', self.load().manifest.scope)
+
+    def test_outdated(self):
+        self.assertFalse(base.outdated(self.path))
+        self.edit_manifest(format=base.FORMAT - 1)
+        self.assertTrue(base.outdated(self.path))
+        self.assert_damaged(self.load, f'format {base.FORMAT - 1}')
+        for field in ('old', None):
+            self.edit_manifest(format=field)
+            self.assertFalse(base.outdated(self.path))
+        self.edit(base.MANIFEST, lambda content: content[:50])
+        self.assertFalse(base.outdated(self.path))
+        self.assertFalse(base.outdated('/no/such/base'))
 
     def test_a_flipped_bit_anywhere(self):
         for name, position in ((base.KERNEL, 3), (base.INITRAMFS, 0),

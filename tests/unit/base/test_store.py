@@ -13,6 +13,7 @@
 import mmap
 import multiprocessing
 import os
+import shutil
 import stat
 
 import fixtures
@@ -135,6 +136,15 @@ class PublishTest(StoreTest):
         self.assertEqual(store_module.key_of('0' * 64, 'auto'),
                          store_module.key_of('0' * 64, 'auto'))
 
+    def test_key_depends_on_the_scope(self):
+        keys = {store_module.key_of('0' * 64, 'auto', scope)
+                for scope in ('', 'one', 'other')}
+        self.assertEqual(3, len(keys))
+
+    def test_key_without_a_scope_is_that_of_earlier_versions(self):
+        self.assertEqual('e8cd25b8097bbc465e6eac5a6d6d5deb',
+                         store_module.key_of('0' * 64, 'auto'))
+
 
 class FindTest(StoreTest):
 
@@ -161,6 +171,61 @@ class FindTest(StoreTest):
         samples.publish(self.store, _A)
         samples.truncate(self.store, _A, base.MANIFEST, 100)
         self.assertRaises(exception.BaseDamaged, self.store.get, _A)
+
+
+class NameTest(StoreTest):
+
+    def setUp(self):
+        super().setUp()
+        samples.publish(self.store, _A)
+        samples.publish(self.store, _AB)
+
+    def test_stands_for_one_base(self):
+        self.assertIsNone(self.store.named('an-image'))
+        self.store.name('an-image', _A)
+        self.store.name('another', _A)
+        self.assertEqual(_A, self.store.named('an-image'))
+        self.assertEqual(['an-image', 'another'], self.store.names(_A))
+        self.store.name('an-image', _AB)
+        self.assertEqual(_AB, store_module.Store(self.path).named('an-image'))
+        self.assertEqual(['another'], self.store.names(_A))
+
+    def test_goes_with_its_base(self):
+        self.store.name('an-image', _A)
+        self.store.name('another', _AB)
+        self.long_unused(_A)
+        self.assertEqual([_A], self.store.prune(3600))
+        self.assertIsNone(self.store.named('an-image'))
+        self.assertEqual(_AB, self.store.named('another'))
+
+    def test_of_a_base_that_is_not_there(self):
+        self.assertRaises(exception.BaseNotFound, self.store.name, 'an-image',
+                          'f' * 32)
+        self.assertIsNone(self.store.named('an-image'))
+
+    def test_of_a_base_that_went_behind_our_back(self):
+        self.store.name('an-image', _A)
+        shutil.rmtree(os.path.join(self.store.folder('bases'), _A))
+        self.assertIsNone(self.store.named('an-image'))
+
+    def test_of_an_older_format(self):
+        """The image is then built anew, instead of failing for good."""
+        self.store.name('an-image', _A)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.base.base.FORMAT', base.FORMAT + 1))
+        self.assertIsNone(self.store.named('an-image'))
+
+    def test_of_a_damaged_base(self):
+        """That is for the operator to see, not to be passed over."""
+        self.store.name('an-image', _A)
+        samples.truncate(self.store, _A, base.MANIFEST, 10)
+        self.assertEqual(_A, self.store.named('an-image'))
+        self.assertRaises(exception.BaseDamaged, self.store.get, _A)
+
+    def test_torn(self):
+        self.store.name('an-image', _A)
+        os.truncate(os.path.join(self.store.folder('names'), 'an-image'), 7)
+        self.assertIsNone(self.store.named('an-image'))
 
 
 class LeftoversTest(StoreTest):
@@ -232,6 +297,15 @@ class CheckTest(StoreTest):
         store_module.Store(self.path).check(_A)
         self.assertEqual(1, len(self.reads))
 
+    def test_verified(self):
+        self.assertFalse(self.store.verified(_A))
+        self.store.check(_A)
+        self.assertTrue(self.store.verified(_A))
+        os.utime(os.path.join(self.store.folder('bases'), _A, base.KERNEL))
+        self.assertFalse(self.store.verified(_A))
+        self.assertEqual(1, len(self.reads))
+        self.assertRaises(exception.BaseNotFound, self.store.verified, _AB)
+
     def test_reads_again_when_touched(self):
         for name in base.FILES:
             self.store.check(_A)
@@ -247,7 +321,7 @@ class CheckTest(StoreTest):
         with open(other, 'w') as f:
             f.write('another boot\n')
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.base.store._BOOT_ID', other))
+            'nova_flexmem.base.verified._BOOT_ID', other))
         self.store.check(_A)
         self.assertEqual(2, len(self.reads))
 
@@ -286,13 +360,15 @@ class RemoveTest(StoreTest):
 
     def test_nothing_is_left(self):
         self.store.check(_A)
+        self.store.name('an-image', _A)
         self.store.remove(_A)
-        for folder in ('bases', 'builds', 'uses', 'verified'):
+        for folder in ('bases', 'builds', 'uses', 'verified', 'names'):
             self.assertEqual([], self.names(folder), folder)
         samples.publish(self.store, _A)  # and it can come back
 
     def test_used(self):
         self.store.use(_A, _USER)
+        self.assertEqual([_USER], self.store.recorded_users(_A))
         e = self.assertRaises(exception.BaseInUse, self.store.remove, _A)
         self.assertIn(_USER, str(e))
         self.store.get(_A).verify()
@@ -370,7 +446,7 @@ class UnusableTest(StoreTest):
         self.assert_unusable(store_module.Store, path)
 
     def test_a_file_in_place_of_a_folder(self):
-        for name in ('bases', 'builds', 'locks', 'uses', 'verified'):
+        for name in ('bases', 'builds', 'locks', 'uses', 'verified', 'names'):
             folder = self.store.folder(name)
             os.rename(folder, f'{folder}.away')
             open(folder, 'w').close()

@@ -71,13 +71,15 @@ class ListTest(ImageTest):
         samples.publish(self.store, _A)
         samples.publish(self.store, _AB, distro='fedora 41.0', rootfs='ext4')
         self.store.use(_AB, _USER)
+        self.store.name('one', _AB)
+        self.store.name('two', _AB)
         self.assertEqual([
             {'Base': _A, 'System': 'debian 12.0', 'Kernel': '6.1.0-9-amd64',
              'Rootfs': 'erofs', 'Size MiB': 4, 'Users': 0,
-             'Built at': '2026-01-02T03:04:05+00:00'},
+             'Built at': '2026-01-02T03:04:05+00:00', 'Names': ''},
             {'Base': _AB, 'System': 'fedora 41.0', 'Kernel': '6.1.0-9-amd64',
              'Rootfs': 'ext4', 'Size MiB': 4, 'Users': 1,
-             'Built at': '2026-01-02T03:04:05+00:00'}],
+             'Built at': '2026-01-02T03:04:05+00:00', 'Names': 'one two'}],
             self.run_json('image', 'list'))
 
     def test_a_damaged_base_hides_no_other(self):
@@ -108,11 +110,13 @@ class ListTest(ImageTest):
 class ShowTest(ImageTest):
 
     def test_facts(self):
-        path = samples.publish(self.store, _A)
+        path = samples.publish(self.store, _A, scope='a project')
         self.store.use(_A, _USER)
+        self.store.name('one', _A)
         shown = self.run_json('image', 'show', 'aa')
         for name, value in {
-                'base': _A, 'path': path, 'system': 'debian 12.0',
+                'base': _A, 'names': ['one'], 'scope': 'a project',
+                'path': path, 'system': 'debian 12.0',
                 'kernel': '6.1.0-9-amd64', 'kernel_args': 'console=ttyS0',
                 'rootfs': 'erofs', 'devices': ['nvdimm'],
                 'guest_page_structs_mib': 0.1,

@@ -1,0 +1,93 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Names of bases: what others call the images that bases were built from.
+
+A name is a file NAMES/NAME that holds a key. Nova names images by their Glance
+id, and so knows without a download that the store has the base.
+"""
+
+import contextlib
+import os
+import re
+import time
+import uuid
+
+_NAME = re.compile(r'[\w.-]{1,255}', re.ASCII)
+
+#: Begins files that are being written; no name begins so.
+_TEMPORARY = '~'
+_TEMPORARY_AGE_S = 3600
+
+
+def check(name):
+    """Raise ValueError, with what to do, if a base can't have a name."""
+    if not _NAME.fullmatch(name) or name in ('.', '..'):
+        raise ValueError(f'{name!r} can not name a base: give 1 to 255'
+                         ' letters, digits, ".", "_" or "-"')
+
+
+class Names:
+    """The names in a folder."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def get(self, name):
+        """Return the key that a name stands for, or None.
+
+        :raises: ValueError if there can be no such name
+        """
+        try:
+            with open(self._path(name), encoding='ascii') as f:
+                return f.read().strip() or None
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+
+    def set(self, name, key):
+        """Let a name stand for a key, and for no other from now on.
+
+        :raises: ValueError if there can be no such name
+        """
+        path = self._path(name)
+        temporary = os.path.join(self._folder,
+                                 f'{_TEMPORARY}{uuid.uuid4().hex}')
+        with open(temporary, 'x', encoding='ascii') as f:
+            f.write(f'{key}\n')
+            f.flush()
+            os.fsync(f.fileno())
+        os.rename(temporary, path)
+
+    def of(self, key):
+        """Return the names of a key, sorted."""
+        return sorted(name for name in os.listdir(self._folder)
+                      if _NAME.fullmatch(name) and self.get(name) == key)
+
+    def drop(self, key):
+        """Remove all names of a key."""
+        for name in self.of(key):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(name))
+
+    def clean(self):
+        """Remove what writers that were killed left behind."""
+        for name in os.listdir(self._folder):
+            path = os.path.join(self._folder, name)
+            with contextlib.suppress(FileNotFoundError):
+                if name.startswith(_TEMPORARY) and (
+                        time.time() - os.stat(path).st_mtime
+                        > _TEMPORARY_AGE_S):
+                    os.unlink(path)
+
+    def _path(self, name):
+        check(name)
+        return os.path.join(self._folder, name)

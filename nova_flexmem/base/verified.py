@@ -1,0 +1,69 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which bases are known to be whole.
+
+A record VERIFIED/KEY holds the state in which every byte of a base was read
+and found right: the host's boot, and what tells of changes to its files.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+
+_BOOT_ID = '/proc/sys/kernel/random/boot_id'
+
+
+class Verified:
+    """The records in a folder."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def holds(self, found):
+        """Return whether a base is known to be whole.
+
+        :param found: the Base
+        :raises: BaseDamaged if a file is missing or has another size
+        """
+        return self._recorded(found.key) == _state(found)
+
+    def verify(self, found):
+        """Read every byte of a base, and record that it is whole.
+
+        :raises: BaseDamaged; OSError if the record can't be written
+        """
+        state = _state(found)
+        found.verify()
+        path = os.path.join(self._folder, found.key)
+        temporary = f'{path}.{uuid.uuid4().hex}'
+        with open(temporary, 'w') as f:
+            json.dump(state, f)
+        os.rename(temporary, path)
+
+    def forget(self, key):
+        """Drop the record of a base, if there is one."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._folder, key))
+
+    def _recorded(self, key):
+        try:
+            with open(os.path.join(self._folder, key)) as f:
+                return json.load(f)
+        except (OSError, ValueError):
+            return None  # never verified, or the record is torn
+
+
+def _state(found):
+    with open(_BOOT_ID) as f:
+        return [f.read().strip(), found.states()]

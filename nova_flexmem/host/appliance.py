@@ -1,0 +1,142 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whether the appliance starts and makes root filesystems."""
+
+import glob
+import json
+import os
+import shutil
+import string
+import time
+import uuid
+
+from nova_flexmem.base import appliance
+from nova_flexmem.base import rootfs as rootfs_module
+from nova_flexmem import exception
+from nova_flexmem import process
+
+#: The appliance's making is most of it, once: 1 to 2 minutes.
+_TIMEOUT_S = 900
+_DISK_BYTES = 64 << 20
+_ROOTFS = {'auto': ('erofs', 'ext4')}
+
+_BOOT_ID = '/proc/sys/kernel/random/boot_id'
+
+#: In the appliance's home: the state in which it was seen to work.
+_RECORD = 'checked.json'
+
+_KERNELS = '/boot/vmlinuz-*'
+
+#: What the appliance is made of, and run by. The packages' database stands
+#: for all that supermin copies from the host.
+_PROGRAMS = ('guestfish', 'supermin', 'qemu-system-x86_64')
+_FILES = ('/var/lib/dpkg/status', '/var/lib/rpm/rpmdb.sqlite',
+          '/usr/lib/sysimage/rpm/rpmdb.sqlite', _KERNELS)
+_MADE = ('kernel', 'initrd', 'root')
+
+
+def check(home, rootfs, folder):
+    """Have the appliance make root filesystems, unless it is known to.
+
+    It is known to if it did so since the host booted, and neither its own
+    files nor what they are made from have changed.
+
+    :param home: the appliance's folder, kept between builds
+    :param rootfs: as the option of that name
+    :param folder: where disks for it may be written
+    :returns: what was found, text
+    :raises: HostUnfit, OSError
+    """
+    wanted = _ROOTFS.get(rootfs, (rootfs,))
+    record = os.path.join(home, _RECORD)
+    state = _state(home, wanted)
+    if state is not None and _recorded(record) == state:
+        return f'makes {" and ".join(wanted)}, as seen since the host booted'
+    began = time.monotonic()
+    try:
+        _try(home, wanted, folder)
+    except exception.ProgramFailed as e:
+        raise exception.HostUnfit(
+            reason=f'the appliance that reads images does not work: {e};'
+            f' {_way_out()}')
+    _write(record, _state(home, wanted))
+    return (f'started and made {" and ".join(wanted)} in'
+            f' {time.monotonic() - began:.0f} s')
+
+
+def _way_out():
+    kernels = glob.glob(_KERNELS)
+    if kernels and not any(os.access(path, os.R_OK) for path in kernels):
+        # Ubuntu's are root's alone
+        return (f'it needs a kernel of the host: make {_KERNELS} readable to'
+                ' this user')
+    return '"libguestfs-test-tool" tells more'
+
+
+def _try(home, wanted, folder):
+    drives = {}
+    for name, label in zip(wanted, string.ascii_lowercase):
+        path = os.path.join(folder, f'{name}.disk')
+        with open(path, 'xb') as f:
+            f.truncate(_DISK_BYTES)
+        drives[name] = appliance.Drive(path, 'raw', False, label)
+    with appliance.Appliance(home, list(drives.values()),
+                             timeout_s=_TIMEOUT_S,
+                             file_size_bytes=_DISK_BYTES) as running:
+        # of the appliance's own empty /sysroot
+        content = rootfs_module.measure(running)
+        for name, drive in drives.items():
+            rootfs_module.load(name).make(running, drive.device, content,
+                                          str(uuid.uuid4()))
+    for name, drive in drives.items():
+        rootfs_module.load(name).size_bytes(drive.path)
+
+
+def _state(home, wanted):
+    """Return what changes when the appliance may have; None if it is gone."""
+    made = os.path.join(home, 'cache', f'.guestfs-{os.geteuid()}',
+                        'appliance.d')
+    files = [os.path.join(made, name) for name in _MADE]
+    if not all(map(os.path.exists, files)):
+        return None
+    search = process.environment()['PATH']
+    paths = [shutil.which(name, path=search) or '' for name in _PROGRAMS]
+    for pattern in (*_FILES, os.path.join(home, 'supermin.d', '*')):
+        paths += sorted(glob.glob(pattern))
+    with open(_BOOT_ID) as f:
+        boot_id = f.read().strip()
+    # libguestfs sets the time of the appliance's own files at each start
+    return [boot_id, list(wanted), [_version(path)[:3] for path in files],
+            [_version(path) for path in paths]]
+
+
+def _version(path):
+    if not os.path.exists(path):
+        return [path]
+    status = os.stat(path)
+    return [path, status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _recorded(path):
+    try:
+        with open(path) as f:
+            return json.load(f)
+    except (OSError, ValueError):
+        return None  # never seen to work, or the record is torn
+
+
+def _write(path, state):
+    temporary = f'{path}.{uuid.uuid4().hex}'
+    with open(temporary, 'w') as f:
+        json.dump(state, f)
+    os.rename(temporary, path)

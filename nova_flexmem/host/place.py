@@ -1,0 +1,79 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whether the base store is in a place that guests can map bases from."""
+
+import os
+import stat
+
+from nova_flexmem import exception
+from nova_flexmem import process
+
+MIB = 1 << 20
+
+#: Filesystems (mount(8) -t) whose pages come over a network, or through a
+#: program that may end; those of FUSE begin with "fuse".
+_NOT_LOCAL = ('9p', 'afs', 'ceph', 'cifs', 'coda', 'fuse', 'lustre', 'ncpfs',
+              'nfs', 'nfs4', 'smb3', 'smbfs', 'virtiofs')
+
+#: Room for the smallest of images: a copy of it, and its base twice.
+_BUILD_BYTES = 1024 * MIB
+
+
+def check(store):
+    """Check the place of a Store that this user may write to.
+
+    :returns: what was found, text
+    :raises: HostUnfit, ProgramFailed
+    """
+    filesystem = process.run('findmnt', '-n', '-o', 'FSTYPE', '--target',
+                             store.path, timeout_s=30).strip()
+    if not local(filesystem):
+        raise exception.HostUnfit(
+            reason=f'{store.path} is on {filesystem}, and every page of every'
+            ' instance would come from there; set [flexmem] store_path to a'
+            ' folder on a local filesystem')
+    for folder in _folders(os.path.realpath(store.folder('bases'))):
+        if not _searchable(folder):
+            raise exception.HostUnfit(
+                reason=f"{folder}: QEMU's user can not pass it to get to the"
+                f' bases; "chmod o+x {folder}"')
+    free = os.statvfs(store.path)
+    free_bytes = free.f_bavail * free.f_frsize
+    if free_bytes < _BUILD_BYTES:
+        raise exception.HostUnfit(
+            reason=f'{store.path} has {free_bytes // MIB} MiB free, and a'
+            f' build needs {_BUILD_BYTES // MIB}; free space, for example'
+            ' with "nova-flexmem image prune"')
+    return (f'{store.path} is on {filesystem}, with {free_bytes // MIB} MiB'
+            ' free')
+
+
+def local(filesystem):
+    """Return whether a filesystem's pages come from this host's disks.
+
+    :param filesystem: its type, as mount -t calls it
+    """
+    return filesystem.partition('.')[0] not in _NOT_LOCAL
+
+
+def _folders(path):
+    """Return a folder and all those above it, the uppermost first."""
+    parent = os.path.dirname(path)
+    return [path] if parent == path else [*_folders(parent), path]
+
+
+def _searchable(folder):
+    if os.stat(folder).st_mode & stat.S_IXOTH:
+        return True
+    # an access control list may let QEMU's user in
+    return 'system.posix_acl_access' in os.listxattr(folder)

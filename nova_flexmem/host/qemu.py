@@ -1,0 +1,125 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whether QEMU takes a FlexMem device, found out by starting it."""
+
+import json
+import os
+import threading
+
+from stevedore import driver
+
+from nova_flexmem.base import superblock
+from nova_flexmem import exception
+from nova_flexmem.guest import device as flexmem_device
+from nova_flexmem import process
+
+_PROGRAM = 'qemu-system-x86_64'
+_CHIPSETS = ('pc', 'q35')
+_TIMEOUT_S = 30
+_LIMITS = process.Limits(address_space_bytes=16 * process.GIB, cpu_s=30)
+
+
+def check(device, folder):
+    """Start QEMU with a FlexMem device, on each chipset; no guest runs.
+
+    :param device: name of a driver in namespace nova_flexmem.device
+    :param folder: where a file for the device may be written; in the store,
+        as its filesystem matters
+    :returns: what was found, text
+    :raises: HostUnfit
+    """
+    loaded = _load(device)
+    path = os.path.join(folder, 'root.pmem')
+    size_bytes = superblock.padded(superblock.DATA_OFFSET_BYTES + 1)
+    with open(path, 'xb') as f:
+        os.posix_fallocate(f.fileno(), 0, size_bytes)
+    os.chmod(path, 0o444)
+    for chipset in _CHIPSETS:
+        try:
+            version = _try(loaded, chipset, path, size_bytes)
+        except exception.ProgramFailed as e:
+            raise exception.HostUnfit(
+                reason=f'QEMU does not take the device {device} on machine'
+                f' type {chipset}: {e.kwargs["reason"]}; install another QEMU'
+                ' (7.2 is known to work) or set [flexmem] device to the other'
+                ' one')
+    return (f'QEMU {version} maps {device} read-only on machine types'
+            f' {" and ".join(_CHIPSETS)}')
+
+
+def _load(name):
+    return driver.DriverManager('nova_flexmem.device', name,
+                                invoke_on_load=True).driver
+
+
+def _try(loaded, chipset, path, size_bytes):
+    """Return QEMU's version."""
+    popen = process.start(
+        _PROGRAM, '-nodefaults', '-no-user-config', '-display', 'none', '-S',
+        '-machine', f'{chipset},accel=tcg:kvm',
+        '-m', 'size=64M,slots=1,maxmem=1G', '-qmp', 'stdio',
+        *flexmem_device.memory_backend(path, size_bytes),
+        *loaded.arguments(chipset, 0), limits=_LIMITS)
+    timer = threading.Timer(_TIMEOUT_S, popen.kill)
+    timer.start()
+    try:
+        version = json.loads(_line(popen))['QMP']['version']['qemu']
+        _command(popen, 'qmp_capabilities')
+        devices = _command(popen, 'query-memory-devices')
+        if flexmem_device.DEVICE_ID not in [d['data'].get('id')
+                                            for d in devices]:
+            raise _failed('it started without the device')
+        _check_mapping(popen.pid, path)
+        _command(popen, 'quit')
+    except (ValueError, KeyError, TypeError) as e:
+        raise _failed(f'its answer is not understood ({e!r})')
+    finally:
+        timer.cancel()
+        popen.kill()
+        popen.communicate()
+    return '{major}.{minor}.{micro}'.format(**version)
+
+
+def _command(popen, name):
+    try:
+        popen.stdin.write(json.dumps({'execute': name}) + '\n')
+        popen.stdin.flush()
+    except OSError:
+        pass  # it ended; its output says why
+    while 'event' in (answer := json.loads(_line(popen))):
+        pass
+    if 'error' in answer:
+        raise _failed(answer['error']['desc'])
+    return answer['return']
+
+
+def _line(popen):
+    line = popen.stdout.readline()
+    if not line:
+        popen.wait()
+        raise _failed(process.reason(popen.returncode, popen.stderr.read()))
+    return line
+
+
+def _check_mapping(pid, path):
+    """Check that a process maps a file read-only, and shared."""
+    with open(f'/proc/{pid}/maps') as f:
+        modes = {line.split()[1] for line in f
+                 if line.rstrip('\n').endswith(os.path.realpath(path))}
+    if modes != {'r--s'}:
+        raise _failed(f'it maps the file {modes or "not at all"}, instead of'
+                      ' shared and read-only')
+
+
+def _failed(reason):
+    return exception.ProgramFailed(program=_PROGRAM, reason=reason)
