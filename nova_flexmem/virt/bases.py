@@ -25,11 +25,11 @@ import time
 import uuid
 
 from oslo_concurrency import lockutils
+from oslo_concurrency import processutils
 from oslo_log import log
 from oslo_utils import fileutils
 from oslo_utils import uuidutils
 
-from nova import exception as nova_exception
 from nova.virt import images
 from nova.virt.libvirt import utils as libvirt_utils
 
@@ -264,8 +264,8 @@ class Bases:
                         ' the instance was built with')
                 worker.call('verify', self._group, folder=folder)
                 store.publish(folder, key)
-        except (exception.FlexMemException, nova_exception.NovaException,
-                OSError) as e:
+        except (exception.FlexMemException, OSError,
+                processutils.ProcessExecutionError) as e:
             LOG.warning('Could not bring base %(key)s from %(host)s: %(e)s',
                         {'key': key, 'host': host, 'e': e})
             return None

@@ -73,9 +73,11 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     def update_provider_tree(self, provider_tree, nodename, *args, **kwargs):
         super().update_provider_tree(provider_tree, nodename, *args, **kwargs)
-        change = (provider_tree.add_traits if self._readiness.fit
-                  else provider_tree.remove_traits)
-        change(nodename, layered.TRAIT)
+        fit = self._readiness.fit
+        if fit is not None:  # until then the host keeps what it had
+            change = (provider_tree.add_traits if fit
+                      else provider_tree.remove_traits)
+            change(nodename, layered.TRAIT)
 
     def _get_disk_size_reserved_for_image_cache(self):
         reserved = super()._get_disk_size_reserved_for_image_cache()

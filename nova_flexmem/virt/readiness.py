@@ -42,8 +42,8 @@ class Readiness:
 
     @property
     def fit(self):
-        """Whether the host is known to be fit."""
-        return self._known.is_set() and not self._reasons()
+        """Whether the host is fit, or None as long as that is not known."""
+        return not self._reasons() if self._known.is_set() else None
 
     def wait(self):
         """Wait until the first checks are done.
