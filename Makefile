@@ -1,25 +1,37 @@
 # Each target sets up what it needs; nothing has to be installed first.
 
-SUITES ?= static docs unit functional
+SUITES ?= static docs unit functional cloud
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test genconfig clean
+.PHONY: help demo test cloud-test genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
-	@echo '                (options: make demo DEMO_ARGS="--help")'
+	@echo '                (options: make demo DEMO_ARGS="--help";'
+	@echo '                in an OpenStack cloud of its own: make demo CLOUD=1)'
 	@echo 'make test       all checks and tests that this machine can run'
 	@echo '                (a part: make test SUITES="unit"; all: $(SUITES))'
+	@echo 'make cloud-test all tests of a cloud with two hosts on this machine'
 	@echo 'make genconfig  write the sample configuration again'
 	@echo 'make clean      remove what these targets made in this tree'
 
+ifdef CLOUD
+demo:
+	@tools/setup.sh demo test cloud
+	.venv/bin/python -m tools.cloud.demo $(DEMO_ARGS)
+else
 demo:
 	@tools/setup.sh demo
 	.venv/bin/nova-flexmem demo $(DEMO_ARGS)
+endif
 
 test:
-	@tools/setup.sh demo test
+	@tools/setup.sh demo test cloud
 	@tools/test.sh $(SUITES)
+
+cloud-test:
+	@tools/setup.sh demo test cloud
+	@tools/test.sh cloud-all
 
 genconfig:
 	@tools/setup.sh demo test

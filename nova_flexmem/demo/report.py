@@ -62,11 +62,11 @@ def rows(stock, flexmem):
     """
     table = []
     for name, unit, figure in _PER_GUEST:
-        table.append(_row(name, unit, *([figure(guest) for guest in
-                                         kind.guests]
-                                        for kind in (stock, flexmem))))
+        table.append(row(name, unit, *([figure(guest) for guest in
+                                        kind.guests]
+                                       for kind in (stock, flexmem))))
     for name, unit, figure in _PER_KIND:
-        table.append(_row(name, unit, [figure(stock)], [figure(flexmem)]))
+        table.append(row(name, unit, [figure(stock)], [figure(flexmem)]))
     return table
 
 
@@ -82,7 +82,12 @@ def failures(flexmem):
         > LIMIT * guest.reading.size_bytes]
 
 
-def _row(name, unit, stock, flexmem):
+def row(name, unit, stock, flexmem):
+    """Return a row of the table: medians, ranges, and the medians' ratio.
+
+    :param stock: the values of the stock guests, a list
+    :param flexmem: the values of the FlexMem guests, a list
+    """
     before, after = statistics.median(stock), statistics.median(flexmem)
     return (name, unit, round(before, 1), _range(stock), round(after, 1),
             _range(flexmem), round(after / before, 2) if before else None)

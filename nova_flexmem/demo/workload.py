@@ -51,7 +51,7 @@ cut -d ' ' -f 2- "$list" | tr '\\n' '\\0' | xargs -0 cat | cat "$list" - |
     sha256sum
 '''
 
-_ANSWER = re.compile(r'(\d+) (\d+)\n([0-9a-f]{64})  -\n')
+_ANSWER = re.compile(r'^(\d+) (\d+)\n([0-9a-f]{64})  -\n', re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +77,26 @@ def read_files(guest):
     began = time.monotonic()
     output = guest.output(_READ)
     seconds = time.monotonic() - began
-    answer = _ANSWER.fullmatch(output)
-    if not answer:
+    reading = parse(output, seconds)
+    if reading is None:
         raise exception.DemoFailed(reason=f'reading in a guest: {output}')
-    return Reading(int(answer[1]), int(answer[2]), answer[3], seconds)
+    return reading
+
+
+def script(size_bytes):
+    """Return a shell script that chooses and reads files, for user data.
+
+    What it prints is for parse().
+    """
+    return ('export TMPDIR=$(mktemp -d)\n'
+            + _CHOOSE.replace('LIMIT', str(size_bytes)) + _READ)
+
+
+def parse(output, seconds):
+    """Return the Reading that is in what a guest printed, or None."""
+    answer = _ANSWER.search(output.replace('\r', ''))
+    return answer and Reading(int(answer[1]), int(answer[2]), answer[3],
+                              seconds)
 
 
 @dataclasses.dataclass(frozen=True)
