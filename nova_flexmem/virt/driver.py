@@ -34,6 +34,7 @@ from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.guest import domain
 from nova_flexmem.guest import rescue as guest_rescue
+from nova_flexmem.host import report
 from nova_flexmem.virt import bases
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import layered
@@ -66,8 +67,10 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     def init_host(self, host):
         super().init_host(host)
-        self._bases.clean()
+        with errors.logged('Cleaning the base store'):
+            self._bases.clean()
         self._readiness.start()
+        report.register(CONF, lambda: self._readiness.findings)
 
     # -- what the host offers
 
@@ -81,15 +84,18 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     def _get_disk_size_reserved_for_image_cache(self):
         reserved = super()._get_disk_size_reserved_for_image_cache()
-        return reserved + compute_utils.convert_mb_to_ceil_gb(
-            self._bases.disk_usage_mib(CONF.instances_path))
+        with errors.logged('Asking for the size of the base store'):
+            reserved += compute_utils.convert_mb_to_ceil_gb(
+                self._bases.disk_usage_mib(CONF.instances_path))
+        return reserved
 
     def manage_image_cache(self, context, all_instances):
         super().manage_image_cache(context, all_instances)
         here = {instance.uuid for instance in all_instances}
-        self._bases.age(
-            lambda uuid: uuid in here or moves.left_on_disk(uuid),
-            remove=CONF.image_cache.remove_unused_base_images)
+        with errors.logged('Ageing bases'):
+            self._bases.age(
+                lambda uuid: uuid in here or moves.left_on_disk(uuid),
+                remove=CONF.image_cache.remove_unused_base_images)
         self._readiness.start()
 
     def cache_image(self, context, image_id):
@@ -213,7 +219,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
     def delete_instance_files(self, instance):
         deleted = super().delete_instance_files(instance)
         if deleted:
-            self._bases.release(instance)
+            self._release(instance)
         return deleted
 
     # -- snapshots
@@ -276,6 +282,10 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         super().confirm_migration(context, migration, instance, *args,
                                   **kwargs)
         if not moves.left_on_disk(instance.uuid):
+            self._release(instance)
+
+    def _release(self, instance):
+        with errors.logged(f'Giving back the base of {instance.uuid}'):
             self._bases.release(instance)
 
     @staticmethod

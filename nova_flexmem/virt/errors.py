@@ -18,9 +18,28 @@ class alone.
 
 import contextlib
 
+from oslo_log import log
+
 from nova import exception as nova_exception
 
 from nova_flexmem import exception
+
+LOG = log.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def logged(what):
+    """Log what goes wrong with FlexMem, and go on.
+
+    For what stock instances have a part in: a base store that can't be used
+    must not keep Nova from starting or from deleting them.
+
+    :param what: what is being done
+    """
+    try:
+        yield
+    except (exception.FlexMemException, OSError) as e:
+        LOG.error('%(what)s: %(e)s', {'what': what, 'e': e})
 
 
 @contextlib.contextmanager
