@@ -1,6 +1,6 @@
 # Each target sets up what it needs; nothing has to be installed first.
 
-SUITES ?= static docs unit functional cloud
+SUITES ?= static docs unit functional lifecycle cloud
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test cloud-test genconfig clean

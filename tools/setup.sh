@@ -12,7 +12,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# Usage: tools/setup.sh PROFILE...      (profiles: demo, test)
+# Usage: tools/setup.sh PROFILE...      (profiles: demo, test, cloud)
 #
 # Installs what bindep.txt lists for the profiles and is missing, and makes
 # .venv with nova-flexmem in it. Takes seconds where all of it is there.
@@ -137,7 +137,7 @@ ready() {
 
 main() {
     local profile missing
-    [[ $# -gt 0 ]] || die "usage: tools/setup.sh PROFILE... (demo, test)"
+    [[ $# -gt 0 ]] || die "usage: tools/setup.sh PROFILE... (demo, test, cloud)"
     [[ $(uname -m) == x86_64 ]] || die "$(uname -m) is not supported: x86_64"
     if ! $PYTHON -c 'import ensurepip, venv' 2> /dev/null; then
         install_packages python3-venv

@@ -12,7 +12,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# Usage: tools/test.sh SUITE...      (suites: static, docs, unit, functional)
+# Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
+#                                lifecycle, cloud, cloud-all)
 #
 # Runs every suite named, also after one failed, and closes with the count of
 # tests that the runner recorded. Needs tools/setup.sh test first.
@@ -44,6 +45,28 @@ run_functional() {
     python -m tests.functional.run stestr --repo-url "$RESULTS/functional" \
         --test-path tests/functional run \
         --worker-file tests/functional/workers.yaml
+}
+
+run_cloud() {
+    cloud_tests cloud tests.cloud.test_fast
+}
+
+run_cloud-all() {
+    cloud_tests cloud-all
+}
+
+cloud_tests() {
+    local repository="$RESULTS/$1"
+    mkdir "$repository"
+    python -m tests.cloud.run stestr --repo-url "$repository" \
+        --test-path tests/cloud run --serial "${@:2}"
+}
+
+run_lifecycle() {
+    mkdir "$RESULTS/lifecycle"
+    python -m tests.functional.run stestr --repo-url "$RESULTS/lifecycle" \
+        --test-path tests/lifecycle run \
+        --worker-file tests/lifecycle/workers.yaml
 }
 
 recorded() {

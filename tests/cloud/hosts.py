@@ -1,0 +1,112 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A look at the compute hosts of the cloud."""
+
+import glob
+import json
+import os
+
+from nova_flexmem.base import base as base_module
+from nova_flexmem import exception
+from tools.cloud import layout
+
+
+class Hosts:
+    """The two hosts of a cloud.
+
+    :param the_cloud: a tools.cloud.cloud.Cloud
+    """
+
+    def __init__(self, the_cloud):
+        self._cloud = the_cloud
+
+    def path(self, node, *parts):
+        """Return a path as it is from outside of a node's namespaces."""
+        return self._cloud.layout.path(node, 'host', *parts)
+
+    def bases(self, node):
+        """Return the keys of the bases that a host has, a set."""
+        return set(os.listdir(self.path(node, 'store', 'bases')))
+
+    def base(self, server_id, node):
+        """Return a server's base.Base, as a host has it."""
+        with open(glob.glob(self.path(
+                node, 'instances', f'{server_id}*', 'flexmem.json'))[0],
+                encoding='utf-8') as f:
+            key = json.load(f)['base_key']
+        return base_module.Base(self.path(node, 'store', 'bases', key))
+
+    def base_of(self, server_id, node):
+        """Return {file: SHA-256} of a server's base, as a host has it.
+
+        :raises: BaseDamaged if the files are not what their manifest says
+        """
+        found = self.base(server_id, node)
+        found.verify()
+        return {name: each.sha256
+                for name, each in found.manifest.files.items()}
+
+    def qemu(self, server_id):
+        """Return the process id of a server's QEMU."""
+        [pid] = [int(each) for each in os.listdir('/proc') if each.isdigit()
+                 and server_id in _command(each)]
+        return pid
+
+    def builds(self, image_id):
+        """Return how many bases of an image were built, {node: number}."""
+        return {node: sum(f'Image {image_id} has base' in line
+                          and ', built in' in line
+                          for line in self._log(node).splitlines())
+                for node in layout.NODES}
+
+    def left(self, server_id):
+        """Return what the hosts have of a server, a list."""
+        found = []
+        for node in layout.NODES:
+            for name in (f'instances/{server_id}*',
+                         f'store/uses/*/{server_id}'):
+                found += glob.glob(self.path(node, name))
+            domains = self._cloud.machines[node].run(
+                'virsh', 'list', '--all', '--uuid')
+            if server_id in domains.split():
+                found.append(f'a domain on {node}')
+        return found
+
+    def run(self, node, *argv):
+        """Run a program of the virtual environment on a node.
+
+        :returns: None if it succeeds, else why it failed
+        """
+        try:
+            self._cloud.machines[node].run(
+                os.path.join(layout.VENV, 'bin', argv[0]), *argv[1:],
+                timeout_s=300)
+        except exception.FlexMemException as e:
+            return str(e)
+        return None
+
+    def _log(self, node):
+        """Return what nova-compute has logged on a host."""
+        path = self._cloud.layout.log(f'nova-compute-{node}')
+        with open(path, encoding='utf-8') as f:
+            return f.read()
+
+
+def _command(pid):
+    """Return the command line of a QEMU, '' if a process is none."""
+    try:
+        with open(f'/proc/{pid}/cmdline', encoding='utf-8') as f:
+            command = f.read()
+    except OSError:  # ended meanwhile
+        return ''
+    return command if 'qemu-system' in command.partition('\0')[0] else ''
