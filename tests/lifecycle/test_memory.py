@@ -1,0 +1,61 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Servers that write to memory alone (flexmem:writes=memory)."""
+
+import os
+
+from nova.tests.functional.api import client
+
+from tests.lifecycle import harness
+
+
+class MemoryTest(harness.NovaTestCase):
+
+    extra_specs = {**harness.NovaTestCase.extra_specs,
+                   'flexmem:writes': 'memory'}
+
+    def test_memory(self):
+        self.flags(shelved_offload_time=0)
+        server = self.boot()
+        self.hear(server, 1, **harness.FLEXMEM, disks={},
+                  rootdev='/dev/pmem0')
+        self.assertNotIn('disk', os.listdir(self.path(server)))
+
+        for action, argument in (('rescue', {}), ('shelve', None)):
+            self.api.post_server_action(server['id'], {action: argument})
+            self.assertIn('has no disk', self.why_failed(server, action))
+            self.wait_status(server, 'ACTIVE')
+        self.hear(server, 1)
+
+        # a snapshot of nothing
+        image = self.api.post_server_action(
+            server['id'], {'createImage': {'name': 'none'}})['image_id']
+        self.assertIn('has no disk', self.why_failed(server, 'createImage'))
+        self.wait_status(server, 'ACTIVE')
+        self.assertNotIn(image, self.glance.files)
+        self.hear(server, 1)
+
+        self.act(server, 'os-stop', until='SHUTOFF')
+        self.act(server, 'os-start')
+        # a fresh root
+        self.hear(server, 1, **harness.FLEXMEM, disks={})
+        self.act(server, 'rebuild', {'imageRef': self.image})
+        self.hear(server, 1, **harness.FLEXMEM, disks={})
+        self.delete(server)
+
+    def test_bad_extra_spec(self):
+        e = self.assertRaises(client.OpenStackApiException, self.make_flavor,
+                              flexmem_writes='nowhere')
+        self.assertEqual(400, e.response.status_code)
+        self.assertIn('nowhere', e.response.text)

@@ -1,0 +1,111 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What can't be served, and what is served in the stock way."""
+
+import os
+import re
+
+from nova import context
+from nova import exception as nova_exception
+from nova import objects
+from nova.tests import fixtures as nova_fixtures
+
+from tests.lifecycle import harness
+from tests.lifecycle import servers
+
+
+class RefusalsTest(harness.NovaTestCase):
+
+    def refused(self, **server):
+        """Create a server that must fail; returns the reason."""
+        created = self.create(**server)
+        shown = self.wait_status(created, 'ERROR')
+        self.wait(lambda: 'fault' in self.api.get_server(created['id']),
+                  servers.ACTION_TIMEOUT_S, lambda: 'no fault')
+        shown = self.api.get_server(created['id'])
+        self.assert_nothing_left(created)
+        self.api.delete_server(created['id'])
+        return shown['fault']['message']
+
+    def test_refused(self):
+        self.assertIn('contradict', self.refused(
+            image=self.add_image('witness', flexmem_policy='disabled')))
+        self.assertIn('flexmem_policy=maybe', self.refused(
+            image=self.add_image('witness', flexmem_policy='maybe')))
+        self.assertIn('bus ide', self.refused(
+            image=self.add_image('witness', hw_disk_bus='ide')))
+        volume = nova_fixtures.CinderFixture.IMAGE_BACKED_VOL
+        self.assertIn('boots from a volume', self.refused(
+            imageRef='', block_device_mapping_v2=[{
+                'boot_index': 0, 'uuid': volume, 'source_type': 'volume',
+                'destination_type': 'volume'}]))
+        self.assertEqual([], self.builds)
+
+    def test_live_migration(self):
+        server = self.boot()
+        self.hear(server, 1, **harness.FLEXMEM)
+        instance = objects.Instance.get_by_uuid(context.get_admin_context(),
+                                                server['id'])
+        self.assertRaisesRegex(
+            nova_exception.MigrationPreCheckError, 'migrate it cold',
+            self.compute.driver.check_can_live_migrate_source,
+            context.get_admin_context(), instance, None)
+        self.hear(server, 1)
+        self.delete(server)
+
+
+class StockTest(harness.NovaTestCase):
+    """Servers without FlexMem, on a host that has it."""
+
+    extra_specs: dict[str, str] = {}
+
+    def test_preferred(self):
+        image = self.add_image('witness', hw_disk_bus='ide',
+                               flexmem_policy='preferred')
+        server = self.boot(image=image)
+        self.hear(server, 1, **harness.STOCK)
+        self.assertEqual(1, len(re.findall(
+            'FlexMem is preferred, but .* bus ide',
+            self.stdlog.logger.output)))
+        self.assertNotIn('flexmem.json', os.listdir(self.path(server)))
+        self.act(server, 'reboot', {'type': 'SOFT'})
+        self.hear(server, 2, **harness.STOCK)
+        self.delete(server)
+
+    def test_not_asked_for(self):
+        server = self.boot()
+        self.hear(server, 1, **harness.STOCK)
+        self.assertNotIn('flexmem', self.domain(server).XMLDesc())
+        self.act(server, 'suspend', until='SUSPENDED')
+        self.act(server, 'resume')
+        self.hear(server, 1, **harness.STOCK)
+        copy = self.boot(image=self.snapshot(server))
+        self.hear(copy, 2, **harness.STOCK)
+        self.assertEqual([], self.builds)
+        self.delete(server, copy)
+
+
+class DefaultPolicyTest(harness.NovaTestCase):
+    """A host that gives FlexMem to all that can have it."""
+
+    extra_specs: dict[str, str] = {}
+    flexmem = {'default_policy': 'preferred', 'device': 'virtio-pmem'}
+
+    def test_default(self):
+        server = self.boot()
+        self.hear(server, 1, **harness.FLEXMEM)
+        self.assertIn('virtio-pmem', self.domain(server).XMLDesc())
+        self.act(server, 'reboot', {'type': 'SOFT'})
+        self.hear(server, 2, **harness.FLEXMEM)
+        self.delete(server)
