@@ -67,6 +67,10 @@ class Glance(nova_fixtures.GlanceFixture):
     def update(self, context, image_id, metadata, data=None,
                purge_props=False):
         metadata = copy.deepcopy(metadata)
+        # as Nova's own client of Glance does
+        for name in ('kernel_id', 'ramdisk_id'):
+            if metadata.get('properties', {}).get(name) == '':
+                del metadata['properties'][name]
         if data is not None:
             path = os.path.join(self.folder, image_id)
             with open(path, 'wb') as f:
