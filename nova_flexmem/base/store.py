@@ -20,6 +20,7 @@
     STORE/uses/KEY/USER        one empty file per user of a base
     STORE/verified/KEY         the state in which a base was last verified
     STORE/names/NAME           the key that a name stands for
+    STORE/downloads/           images that Nova builds bases of
     STORE/appliance/           the appliance that reads images
 
 A base appears whole by the rename of its build folder, and goes the same way.
@@ -48,7 +49,7 @@ from nova_flexmem import exception
 LOG = log.getLogger(__name__)
 
 _FOLDERS = ('bases', 'builds', 'locks', 'uses', 'verified', 'names',
-            'appliance')
+            'downloads', 'appliance')
 _KEY = re.compile(r'[0-9a-f]{32}')
 
 
@@ -272,7 +273,7 @@ class Store:
     def size_bytes(self):
         """Return how much disk bases, builds and the appliance take."""
         return sum(room.allocated_bytes(self.folder(name))
-                   for name in ('bases', 'builds', 'appliance'))
+                   for name in ('bases', 'builds', 'downloads', 'appliance'))
 
     def remove(self, key):
         """Remove a base.

@@ -104,6 +104,7 @@ def _try(home, wanted, folder):
 
 def _state(home, wanted):
     """Return what changes when the appliance may have; None if it is gone."""
+    home = os.path.realpath(home)  # stores may share one
     made = os.path.join(home, 'cache', f'.guestfs-{os.geteuid()}',
                         'appliance.d')
     files = [os.path.join(made, name) for name in _MADE]

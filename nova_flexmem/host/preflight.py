@@ -109,7 +109,7 @@ def _programs():
     if missing:
         raise exception.HostUnfit(
             reason=f'it lacks {", ".join(missing)}; install them')
-    return f'all {len(_PROGRAMS)} are there'
+    return f'all {len(_PROGRAMS)} helper programs are there'
 
 
 def _delta(folder):

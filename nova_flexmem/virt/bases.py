@@ -19,7 +19,6 @@ store has needs neither a download nor a look at its bytes.
 import contextlib
 import dataclasses
 import os
-import shutil
 import threading
 import time
 import uuid
@@ -75,7 +74,8 @@ class Bases:
     def clean(self):
         """Remove what a nova-compute that was killed left behind."""
         self.store.clean()
-        shutil.rmtree(self._downloads, ignore_errors=True)
+        for name in os.listdir(self._downloads):
+            fileutils.delete_if_exists(os.path.join(self._downloads, name))
 
     def of_image(self, context, owner, image_id):
         """Return the base of an image, built now if there is none.
@@ -186,7 +186,6 @@ class Bases:
     @contextlib.contextmanager
     def download(self, context, image_id, trusted_certs=None):
         """Give the path of a private copy of an image's file."""
-        fileutils.ensure_tree(self._downloads, mode=0o700)
         path = os.path.join(self._downloads, uuid.uuid4().hex)
         try:
             images.fetch(context, image_id, path, trusted_certs)
@@ -196,7 +195,7 @@ class Bases:
 
     @property
     def _downloads(self):
-        return os.path.join(self._group.store_path, 'downloads')
+        return self.store.folder('downloads')
 
     def _name(self, owner, image_id):
         parts = [image_id, self._group.rootfs, self._scope(owner)]

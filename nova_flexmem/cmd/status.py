@@ -1,0 +1,210 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""nova-flexmem-status: whether FlexMem can work here, or what to do."""
+
+import importlib
+import os
+import shutil
+import sys
+
+from oslo_config import cfg
+from oslo_upgradecheck import upgradecheck
+from pbr import version
+
+from nova_flexmem.base import base
+from nova_flexmem.base import store as store_module
+from nova_flexmem import conf as flexmem_conf
+from nova_flexmem import exception
+from nova_flexmem.host import preflight
+
+_DRIVER = 'flexmem.FlexMemDriver'
+
+#: Major versions of Nova that the driver is known to work with.
+_KNOWN_NOVA = ('34',)
+
+_SUCCESS, _WARNING, _FAILURE = upgradecheck.Code
+
+
+class Checks(upgradecheck.UpgradeCommands):
+    """The checks of "nova-flexmem-status upgrade check".
+
+    :param conf: a ConfigOpts with the options of new_conf()
+    """
+
+    def __init__(self, conf):
+        self._conf = conf
+
+    def _check_nova(self):
+        try:
+            importlib.import_module('nova')
+        except ImportError as e:
+            return _result([(_FAILURE, f'Nova can not be imported ({e});'
+                             ' install this package into the Python'
+                             ' environment that nova-compute runs in')])
+        release = version.VersionInfo('nova').release_string()
+        said = []
+        if release.split('.')[0] not in _KNOWN_NOVA:
+            said.append((_WARNING, f'Nova {release} was not tried with this'
+                         f' version; known to work: {", ".join(_KNOWN_NOVA)}'))
+        try:
+            seams = importlib.import_module('nova_flexmem.virt.seams')
+            said += [(_FAILURE, f'Nova {release}: {problem}; use another'
+                      ' version of Nova or of nova-flexmem')
+                     for problem in seams.problems()]
+        except (ImportError, AttributeError) as e:
+            said.append((_FAILURE, f'the driver does not fit Nova {release}'
+                         f' ({e}); use another version of either'))
+        return _result(said, f'Nova {release}')
+
+    def _check_configuration(self):
+        conf = self._conf
+        if 'compute_driver' not in conf:
+            return _result([(_FAILURE, 'not checked, as Nova can not be'
+                             ' imported')])
+        said = _of_lines(conf)
+        images_types = importlib.import_module(
+            'nova_flexmem.virt.eligibility').IMAGES_TYPES
+        if conf.libvirt.images_type not in images_types:
+            said.append((_FAILURE, '[libvirt] images_type is'
+                         f' {conf.libvirt.images_type}, and FlexMem needs the'
+                         ' disks of instances in files; set it to qcow2 or'
+                         ' raw'))
+        if conf.libvirt.virt_type not in ('kvm', 'qemu'):
+            said.append((_FAILURE, '[libvirt] virt_type is'
+                         f' {conf.libvirt.virt_type}, and FlexMem needs QEMU;'
+                         ' set it to kvm'))
+        if conf.libvirt.inject_partition != -2:
+            said.append((_WARNING, 'files can not be injected into FlexMem'
+                         ' instances; set [libvirt] inject_partition to -2'))
+        if (conf.flexmem.free_page_reporting and
+                conf.libvirt.mem_stats_period_seconds <= 0):
+            said.append((_WARNING, 'instances get no balloon, by which they'
+                         ' would hand free pages back; set [libvirt]'
+                         ' mem_stats_period_seconds above 0, or [flexmem]'
+                         ' free_page_reporting to false'))
+        return _result(said)
+
+    def _check_host(self):
+        path = self._conf.flexmem.store_path
+        root = os.geteuid() == 0
+        there = os.path.exists(path)
+        if root and there and os.stat(path).st_uid != 0:
+            return _result([(_WARNING, f'not checked: {path} is not of root,'
+                             ' whose files would be in the way there; run'
+                             ' this as the user that nova-compute runs as')])
+        findings = preflight.check(self._conf)
+        if root and not there:
+            # nova-compute, which is to make it, is rarely root
+            shutil.rmtree(path, ignore_errors=True)
+        return _result([(_FAILURE, finding.message) for finding in findings
+                        if not finding.ok],
+                       '; '.join(finding.message for finding in findings))
+
+    def _check_base_store(self):
+        path = self._conf.flexmem.store_path
+        if not os.path.exists(path):
+            return _result([], f'{path} is not there yet')
+        try:
+            store = store_module.Store(path)
+            keys = store.keys()
+        except exception.StoreUnusable as e:
+            return _result([(_FAILURE, str(e))])
+        said = []
+        for key in keys:
+            folder = os.path.join(store.folder('bases'), key)
+            if base.outdated(folder):
+                said.append((_WARNING, f'base {key} was made by an older'
+                             ' version; its image is built again when it is'
+                             ' next asked for'))
+                continue
+            try:
+                base.Base(folder).states()
+            except exception.BaseDamaged as e:
+                said.append((_FAILURE, str(e)))
+        return _result(said, f'{len(keys)} bases in {path}')
+
+    _upgrade_checks = (('Nova', _check_nova),
+                       ('Configuration', _check_configuration),
+                       ('Host', _check_host),
+                       ('Base store', _check_base_store))
+
+
+def _result(said, otherwise=None):
+    """Return the Result of a check.
+
+    :param said: pairs of a code and a text
+    :param otherwise: the text if there are none
+    """
+    if not said:
+        return upgradecheck.Result(_SUCCESS, otherwise)
+    return upgradecheck.Result(max(code for code, _text in said),
+                               '; '.join(text for _code, text in said))
+
+
+def _of_lines(conf):
+    """Return what there is to say of the lines that switch the driver on."""
+    hooked = any(_source_driver(conf, group) == 'flexmem'
+                 for group in conf.config_source)
+    if hooked and conf.compute_driver == _DRIVER:
+        return []
+    lines = (f'add to nova.conf "config_source = flexmem" and'
+             f' "compute_driver = {_DRIVER}" in [DEFAULT], and "driver ='
+             ' flexmem" in [flexmem]')
+    if conf.compute_driver == _DRIVER:
+        return [(_FAILURE, f'nova-compute can not find {_DRIVER}; {lines}')]
+    return [(_WARNING, f'nova-compute does not use FlexMem; {lines}')]
+
+
+def _source_driver(conf, group):
+    try:
+        return conf[group].driver
+    except (cfg.NoSuchOptError, cfg.ConfigFileValueError):
+        return None  # oslo.config has said so
+
+
+def new_conf():
+    """Return a ConfigOpts with this package's options, and Nova's if there.
+
+    Options of its own, not Nova's global ones, and nothing of Nova runs.
+    """
+    conf = cfg.ConfigOpts()
+    flexmem_conf.register_opts(conf)
+    try:
+        modules = [importlib.import_module(f'nova.conf.{name}')
+                   for name in ('compute', 'libvirt')]
+    except ImportError:
+        return conf  # which _check_nova says
+    for module in modules:
+        for group, options in module.list_opts().items():
+            name = getattr(group, 'name', group)
+            conf.register_opts(options,
+                               group=None if name == 'DEFAULT' else name)
+    return conf
+
+
+def main(argv=None):
+    """Run the command; return its exit status.
+
+    0: all is well; 1: warnings; 2: failures; 255: it could not check.
+    """
+    conf = new_conf()
+    try:
+        return upgradecheck.main(conf, 'nova', Checks(conf),
+                                 sys.argv[1:] if argv is None else argv)
+    except cfg.Error as e:
+        sys.stderr.write(f'nova-flexmem-status: {e}\n')
+        return 255
+
+
+if __name__ == '__main__':
+    sys.exit(main())

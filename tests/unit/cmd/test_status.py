@@ -1,0 +1,279 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from unittest import mock
+
+import fixtures
+from oslo_upgradecheck import upgradecheck
+import testtools
+
+from nova_flexmem.base import base
+from nova_flexmem.base import store as store_module
+from nova_flexmem.cmd import status
+from nova_flexmem.host import preflight
+from tests.unit.base import samples
+
+_A = 'a' * 32
+_B = 'b' * 32
+
+_LINES = """\
+[DEFAULT]
+config_source = flexmem
+compute_driver = flexmem.FlexMemDriver
+[flexmem]
+driver = flexmem
+"""
+
+
+class StatusTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.FakeLogger())
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        self.path = os.path.join(self.folder, 'store')
+
+    def config_file(self, text):
+        path = os.path.join(self.folder, 'nova.conf')
+        with open(path, 'w') as f:
+            f.write(f'{text}\n[flexmem]\nstore_path = {self.path}\n')
+        return path
+
+    def checks(self, text=_LINES):
+        conf = status.new_conf()
+        conf(['--config-file', self.config_file(text)], project='nova')
+        return status.Checks(conf)
+
+    def assert_success(self, result):
+        self.assertEqual(upgradecheck.Code.SUCCESS, result.code,
+                         result.details)
+
+    def assert_warning(self, words, result):
+        self.assertEqual(upgradecheck.Code.WARNING, result.code,
+                         result.details)
+        self.assertIn(words, result.details)
+
+    def assert_failure(self, words, result):
+        self.assertEqual(upgradecheck.Code.FAILURE, result.code,
+                         result.details)
+        self.assertIn(words, result.details)
+
+
+class NovaTest(StatusTest):
+
+    def test_the_nova_that_is_here(self):
+        result = self.checks()._check_nova()
+        self.assert_success(result)
+        self.assertRegex(result.details, r'^Nova 34\.')
+
+    def test_another_version(self):
+        self.patch(status, '_KNOWN_NOVA', ('1', '2'))
+        self.assert_warning('known to work: 1, 2',
+                            self.checks()._check_nova())
+
+    def test_a_method_that_went(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.driver.LibvirtDriver'
+            '._create_and_inject_local_root', fixtures.MonkeyPatch.delete))
+        self.assert_failure('no _create_and_inject_local_root()',
+                            self.checks()._check_nova())
+
+    def test_no_nova(self):
+        hidden = dict.fromkeys(
+            ('nova', 'nova.conf.compute', 'nova.conf.libvirt'))
+        with mock.patch.dict(sys.modules, hidden):
+            checks = self.checks()
+            self.assert_failure('can not be imported', checks._check_nova())
+            self.assert_failure('not checked', checks._check_configuration())
+            self.assert_success(checks._check_base_store())
+
+
+class ConfigurationTest(StatusTest):
+
+    def check(self, text):
+        return self.checks(text)._check_configuration()
+
+    def test_switched_on(self):
+        self.assert_success(self.check(_LINES))
+        for text in ('images_type = raw', 'images_type = qcow2',
+                     'virt_type = qemu', 'inject_partition = -2'):
+            self.assert_success(self.check(f'{_LINES}[libvirt]\n{text}'))
+
+    def test_switched_off(self):
+        self.assert_warning('does not use FlexMem', self.check(''))
+        self.assert_warning('does not use FlexMem', self.check(
+            _LINES.replace('flexmem.FlexMemDriver', 'libvirt.LibvirtDriver')))
+
+    def test_a_driver_that_is_not_found(self):
+        """nova-compute would not start."""
+        for line in ('config_source = flexmem', 'driver = flexmem'):
+            self.assert_failure('config_source = flexmem', self.check(
+                _LINES.replace(f'\n{line}\n', '\n')))
+
+    def test_a_source_of_another_name(self):
+        text = _LINES.replace('config_source = flexmem',
+                              'config_source = elsewhere')
+        self.assert_success(self.check(
+            text.replace('[flexmem]', '[elsewhere]')))
+
+    def test_disks_that_are_not_files(self):
+        for images_type in ('lvm', 'rbd'):
+            self.assert_failure('qcow2', self.check(
+                f'{_LINES}[libvirt]\nimages_type = {images_type}'))
+
+    def test_another_hypervisor(self):
+        self.assert_failure('virt_type', self.check(
+            f'{_LINES}[libvirt]\nvirt_type = lxc'))
+
+    def test_file_injection(self):
+        self.assert_warning('inject_partition', self.check(
+            f'{_LINES}[libvirt]\ninject_partition = -1'))
+
+    def test_no_balloon(self):
+        text = f'{_LINES}%s[libvirt]\nmem_stats_period_seconds = 0'
+        self.assert_warning('balloon', self.check(text % ''))
+        self.assert_success(self.check(
+            text % 'free_page_reporting = false\n'))
+
+    def test_the_worst_counts_and_all_is_said(self):
+        result = self.check('[libvirt]\nimages_type = lvm')
+        self.assert_failure('images_type', result)
+        self.assertIn('does not use FlexMem', result.details)
+
+
+class HostTest(StatusTest):
+
+    def check(self, *findings):
+        self.patch(preflight, 'check', self._preflight)
+        self._findings = findings
+        return self.checks()._check_host()
+
+    def _preflight(self, conf):
+        store_module.Store(conf.flexmem.store_path)
+        return self._findings
+
+    def test_fit(self):
+        result = self.check(preflight.Finding('one', True, 'seen'),
+                            preflight.Finding('two', True, 'seen too'))
+        self.assert_success(result)
+        self.assertEqual('seen; seen too', result.details)
+
+    def test_unfit(self):
+        result = self.check(preflight.Finding('one', True, 'seen'),
+                            preflight.Finding('two', False, 'get another'))
+        self.assert_failure('get another', result)
+        self.assertNotIn('seen', result.details)
+
+    def test_root_leaves_no_store_behind(self):
+        """nova-compute could not write to it."""
+        if os.geteuid() != 0:
+            self.skipTest('not root')
+        self.check(preflight.Finding('one', True, 'seen'))
+        self.assertFalse(os.path.exists(self.path))
+        store_module.Store(self.path)
+        self.check(preflight.Finding('one', True, 'seen'))
+        self.assertTrue(os.path.exists(self.path))
+
+    def test_root_keeps_out_of_others_stores(self):
+        if os.geteuid() != 0:
+            self.skipTest('not root')
+        os.mkdir(self.path)
+        os.chown(self.path, 65534, 65534)
+        self.assert_warning('run this as the user', self.check())
+        self.assertEqual([], os.listdir(self.path))
+
+
+class BaseStoreTest(StatusTest):
+
+    def check(self):
+        return self.checks()._check_base_store()
+
+    def test_none_yet(self):
+        self.assert_success(self.check())
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_bases(self):
+        store = store_module.Store(self.path)
+        for key in (_A, _B):
+            samples.publish(store, key)
+        result = self.check()
+        self.assert_success(result)
+        self.assertIn('2 bases', result.details)
+
+    def test_damaged(self):
+        store = store_module.Store(self.path)
+        for key in (_A, _B):
+            samples.publish(store, key)
+        samples.truncate(store, _A, base.MANIFEST, 10)
+        samples.truncate(store, _B, base.ROOT_PMEM, 10)
+        result = self.check()
+        self.assert_failure(f'image remove {_A}', result)
+        self.assertIn(f'{_B}/root.pmem: 10 bytes', result.details)
+
+    def test_of_an_older_format(self):
+        samples.publish(store_module.Store(self.path), _A,
+                        format=base.FORMAT - 1)
+        self.assert_warning('older version', self.check())
+
+    def test_of_a_newer_format(self):
+        samples.publish(store_module.Store(self.path), _A,
+                        format=base.FORMAT + 1)
+        self.assert_failure(f'format {base.FORMAT + 1}', self.check())
+
+    def test_store_that_is_a_file(self):
+        open(self.path, 'w').close()
+        self.assert_failure(self.path, self.check())
+
+
+class CommandTest(StatusTest):
+
+    def run_main(self, *argv):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = status.main(argv)
+        return code, out.getvalue(), err.getvalue()
+
+    def test_json_and_exit_codes(self):
+        self.patch(preflight, 'check', lambda _conf: [
+            preflight.Finding('one', True, 'seen')])
+        for text, code in ((_LINES, 0), ('', 1),
+                           (f'{_LINES}[libvirt]\nimages_type = lvm', 2)):
+            found, out, _err = self.run_main(
+                '--config-file', self.config_file(text), 'upgrade', 'check',
+                '--json')
+            self.assertEqual(code, found, out)
+            checks = json.loads(out)['checks']
+            self.assertEqual(
+                ['Nova', 'Configuration', 'Host', 'Base store'],
+                [check['check'] for check in checks])
+            self.assertEqual(code, max(check['result'] for check in checks))
+
+    def test_configuration_that_can_not_be_read(self):
+        code, out, err = self.run_main('--config-file', '/no/such/file',
+                                       'upgrade', 'check')
+        self.assertEqual((255, ''), (code, out))
+        self.assertIn('/no/such/file', err)
+        self.assertEqual(1, len(err.splitlines()))
+
+    def test_installed_command(self):
+        found = subprocess.run(
+            [os.path.join(os.path.dirname(sys.executable),
+                          'nova-flexmem-status'), '--help'],
+            capture_output=True, text=True, timeout=120)
+        self.assertEqual(0, found.returncode, found.stderr)
+        self.assertIn('upgrade', found.stdout)
