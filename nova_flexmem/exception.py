@@ -119,3 +119,9 @@ class RecordUnusable(FlexMemException):
 
     msg_fmt = ('%(path)s: not a usable record (%(reason)s); the instance was'
                ' left as it is: restore the file, or rebuild the instance')
+
+
+class FlattenFailed(FlexMemException):
+    """An image could not be made from a delta; no file was written."""
+
+    msg_fmt = 'flattening %(delta)s onto %(image)s failed: %(reason)s'

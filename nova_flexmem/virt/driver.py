@@ -277,6 +277,14 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             self._cleanup_remote_migration(dest, folder, old_folder, shared)
             raise
 
+    @staticmethod
+    def _disk_raw_to_qcow2(path):
+        # with use_cow_images Nova converts disks also on hosts that keep them
+        # raw, and then has the guest read the qcow2 file as a raw disk
+        if (CONF.libvirt.images_type not in ('raw', 'flat') or
+                record_module.read(os.path.dirname(path)) is None):
+            libvirt_driver.LibvirtDriver._disk_raw_to_qcow2(path)
+
     def confirm_migration(self, context, migration, instance, *args,
                           **kwargs):
         super().confirm_migration(context, migration, instance, *args,

@@ -82,6 +82,9 @@ class MovesTest(harness.CloudTestCase):
         server_id = self.start_flexmem(self.image(), host='node1')
         with self._power_cut('node1'):
             self.act(server_id, 'evacuate', {})
+            # what was evacuated has to be started (since API 2.95)
+            self.wait(server_id, 'SHUTOFF')
+            self.act(server_id, 'os-start')
             self.wait(server_id, 'ACTIVE')
             self.assertEqual('node2', self.host_of(server_id))
             # without shared storage Nova builds it anew

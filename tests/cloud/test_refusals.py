@@ -17,6 +17,7 @@ import uuid
 import openstack
 
 from tests.cloud import harness
+from tools.cloud import config
 from tools.cloud import layout
 
 
@@ -94,6 +95,6 @@ class StatusTest(harness.CloudTestCase):
     def test_upgrade_check_passes_on_both_hosts(self):
         for node in layout.NODES:
             self.assertIsNone(self.hosts.run(
-                node, 'nova-flexmem-status', '--config-file',
-                self.cloud.layout.path('etc', f'{node}.conf'), 'upgrade',
-                'check'), node)
+                node, 'nova-flexmem-status',
+                *config.compute_options(self.cloud.layout, node),
+                'upgrade', 'check'), node)

@@ -150,10 +150,11 @@ class Servers:
     def why_failed(self, server, action):
         """Wait for an action to fail; returns what the API says of it."""
         def failed():
-            for listed in self.api.get_instance_actions(server['id']):
-                if listed['action'] == action and listed['message']:
-                    return listed['request_id']
-            return None
+            newest = next(
+                listed for listed in
+                self.api.get_instance_actions(server['id'])
+                if listed['action'] == action)
+            return newest['message'] and newest['request_id']
         request = self.wait(failed, ACTION_TIMEOUT_S,
                             lambda: f'{action} did not fail')
         shown = self.api.api_get(

@@ -103,8 +103,8 @@ class SnapshotTest(harness.NovaTestCase):
         self.hear(third, 3, **harness.FLEXMEM)
 
         # all of them share the pages of the one base
-        self.assertEqual({server['id'], second['id'], third['id']},
-                         self.users(key))
+        self.assertEqual({key}, {self.base_key(one)
+                                 for one in (server, second, third)})
         self.assertEqual(builds, len(self.builds))
 
         self.act(second, 'reboot', {'type': 'HARD'})

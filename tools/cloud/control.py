@@ -24,6 +24,8 @@ from tools.cloud import service
 _DATABASES = ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
               'nova')
 
+_PREPARE_TIMEOUT_S = 600
+
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 
@@ -104,10 +106,12 @@ def _rabbitmq_environment(folder):
 
 def create_databases(layout, machine):
     """Make MariaDB's folder, before it is started."""
-    machine.run('mariadb-install-db', '--no-defaults', '--user=root',
-                f'--datadir={layout.path("mariadb", "data")}',
-                '--auth-root-authentication-method=normal',
-                '--skip-test-db', '--skip-name-resolve', timeout_s=120)
+    machine.prepare(
+        'mariadb-install-db', '--no-defaults', '--user=root',
+        f'--datadir={layout.path("mariadb", "data")}',
+        '--auth-root-authentication-method=normal', '--skip-test-db',
+        '--skip-name-resolve', log_path=layout.log('mariadb'), env={},
+        timeout_s=_PREPARE_TIMEOUT_S)
 
 
 def fill_databases(layout, machine, name):
@@ -123,7 +127,8 @@ def fill_databases(layout, machine, name):
                 cursor.execute(f'create database {database}')
     secret = {'OS_BOOTSTRAP_PASSWORD': layout.settings().password}
     for argv in _preparations(layout)[name]:
-        machine.run(program(argv[0]), *argv[1:], timeout_s=600, env=secret)
+        machine.prepare(program(argv[0]), *argv[1:], log_path=layout.log(name),
+                        env=secret, timeout_s=_PREPARE_TIMEOUT_S)
 
 
 def _preparations(layout):
@@ -132,6 +137,8 @@ def _preparations(layout):
         f'--config-file={layout.path("etc", name)}' for name in
         ('keystone.conf', 'placement.conf', 'glance-api.conf', 'nova.conf'))
     identity = cloud_layout.url('keystone', '/v3')
+    cell0 = (f'mysql+pymysql://root@localhost/nova_cell0'
+             f'?unix_socket={layout.database_socket}')
     root = ('--keystone-user', 'root', '--keystone-group', 'root')
     return {
         'keystone': [
@@ -147,7 +154,9 @@ def _preparations(layout):
         'glance': [('glance-manage', glance, 'db_sync')],
         'nova': [
             ('nova-manage', nova, 'api_db', 'sync'),
-            ('nova-manage', nova, 'cell_v2', 'simple_cell_setup'),
+            ('nova-manage', nova, 'cell_v2', 'map_cell0',
+             '--database_connection', cell0),
+            ('nova-manage', nova, 'cell_v2', 'create_cell', '--name=cell1'),
             ('nova-manage', nova, 'db', 'sync')],
     }
 

@@ -14,6 +14,8 @@
 
 from nova_flexmem import exception
 
+_TAIL_LINES = 15
+
 
 class CloudFailed(exception.FlexMemException):
     """The cloud can't be brought up, or is not there."""
@@ -22,13 +24,14 @@ class CloudFailed(exception.FlexMemException):
 
 
 class ServiceFailed(CloudFailed):
-    """A service of the cloud does not run."""
+    """A service of the cloud does not run, or could not be prepared."""
 
     msg_fmt = '%(service)s %(what)s; the end of %(log)s:'
 
-    def __init__(self, *, tail, **kwargs):
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.tail = tail
+        with open(kwargs['log'], encoding='utf-8', errors='replace') as f:
+            self._tail = ''.join(f.readlines()[-_TAIL_LINES:])
 
     def __str__(self):
-        return f'{super().__str__()}\n{self.tail}'
+        return f'{super().__str__()}\n{self._tail}'

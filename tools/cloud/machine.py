@@ -95,18 +95,28 @@ class Machine:
             raise exception.CloudFailed(
                 reason=f'{self.name}: {" ".join(argv)}: {e.kwargs["reason"]}')
 
+    def prepare(self, *argv, log_path, timeout_s, env):
+        """Run a program in this machine whose output goes to a log.
+
+        :raises: ServiceFailed with the end of the log
+        """
+        popen = self._start(argv, log_path, env)
+        try:
+            code = popen.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            popen.wait()
+            code = f'no end after {timeout_s} s'
+        if code != 0:
+            raise exception.ServiceFailed(service=' '.join(argv), log=log_path,
+                                          what=f'failed ({code})')
+
     def spawn(self, *argv, log_path, env):
         """Start a program in this machine that runs on when we end.
 
         :returns: its process id
         """
-        environment = process.environment(TMPDIR=self.tmp) | env
-        with open(log_path, 'ab') as log_file:
-            popen = subprocess.Popen(
-                self.command(*argv), stdin=subprocess.DEVNULL,
-                stdout=log_file, stderr=log_file, env=environment, cwd='/',
-                start_new_session=True)
-        return popen.pid
+        return self._start(argv, log_path, env).pid
 
     def end(self):
         """End all that runs in the machine, as a power cut would."""
@@ -130,3 +140,11 @@ class Machine:
             pid.send(living, signal.SIGKILL)
             time.sleep(0.05)
         os.unlink(self._file)
+
+    def _start(self, argv, log_path, env):
+        environment = process.environment(TMPDIR=self.tmp) | env
+        with open(log_path, 'ab') as log_file:
+            return subprocess.Popen(
+                self.command(*argv), stdin=subprocess.DEVNULL,
+                stdout=log_file, stderr=log_file, env=environment, cwd='/',
+                start_new_session=True)

@@ -25,7 +25,6 @@ from tools.cloud import pid
 
 _READY_TIMEOUT_S = 300
 _STOP_TIMEOUT_S = 20
-_TAIL_LINES = 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +87,8 @@ class Service:
             pid.end([self.pid], timeout_s=_STOP_TIMEOUT_S)
 
     def _fail(self, what):
-        with open(self.log_path, encoding='utf-8', errors='replace') as f:
-            tail = ''.join(f.readlines()[-_TAIL_LINES:])
         raise exception.ServiceFailed(service=self.name, what=what,
-                                      log=self.log_path, tail=tail)
+                                      log=self.log_path)
 
 
 def listens(port):
