@@ -111,6 +111,7 @@ class _Writer:
                 'graceful_shutdown_timeout': 5,
                 # seconds that a guest gets to power off
                 'shutdown_timeout': 5,
+                'mkisofs_cmd': 'xorrisofs',
                 'vif_plugging_is_fatal': False,
                 'vif_plugging_timeout': 0},
             'keystone_authtoken': self._authtoken('nova'),
