@@ -52,8 +52,7 @@ class Growth:
         if self._partition:
             self._grow_partition(self._partition[1], int(self._partition[2]))
         if self._kind.startswith('ext'):
-            self._appliance.command('e2fsck', self._device, 'forceall:true',
-                                    'correct:true')
+            self._appliance.command('e2fsck', self._device, 'correct:true')
             self._appliance.command('resize2fs', self._device)
 
     def grow_mounted(self):

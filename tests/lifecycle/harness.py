@@ -181,9 +181,7 @@ class NovaTestCase(servers.Servers,
                    allow_resize_to_same_host=True, my_ip='127.0.0.1',
                    shutdown_timeout=30, vif_plugging_timeout=0,
                    vif_plugging_is_fatal=False, service_down_time=3600,
-                   mkisofs_cmd='xorrisofs',
-                   # or Nova makes qcow2 files of raw ones at a resize
-                   use_cow_images=self.images_type != 'raw')
+                   mkisofs_cmd='xorrisofs')
         self.flags(api_paste_config=os.path.join(
             sys.prefix, 'etc/nova/api-paste.ini'), group='wsgi')
         self.flags(virt_type='kvm' if accel.kvm_works() else 'qemu',

@@ -86,7 +86,7 @@ class StockTest(harness.NovaTestCase):
     def test_not_asked_for(self):
         server = self.boot()
         self.hear(server, 1, **harness.STOCK)
-        self.assertNotIn('flexmem', self.domain(server).XMLDesc())
+        self.assertNotIn('commandline', self.domain(server).XMLDesc())
         self.act(server, 'suspend', until='SUSPENDED')
         self.act(server, 'resume')
         self.hear(server, 1, **harness.STOCK)
