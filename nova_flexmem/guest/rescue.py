@@ -12,9 +12,9 @@
 
 """The libvirt domain that rescues a FlexMem guest.
 
-It boots the rescue image in the stock way. Nova attaches the delta; the base
-comes beside it as a disk that can only be read, so that both layers of the
-broken guest's root can be mounted.
+It boots the rescue image in the stock way. Nova attaches the delta, if there
+is one; the base comes beside it as a disk that can only be read, so that both
+layers of the broken guest's root can be mounted.
 """
 
 import string
@@ -28,16 +28,22 @@ from nova_flexmem.guest import xmledit
 BASE_SERIAL = 'flexmem-base'
 
 
-def attach_base(xml, root_pmem, offset_bytes, size_bytes):
+def attach_base(xml, root_pmem, offset_bytes, size_bytes, missing_disk=None):
     """Return domain XML with a base's root filesystem as one more disk.
 
     :param xml: libvirt domain XML of the rescue guest, text
     :param root_pmem: path of the base's root.pmem
     :param offset_bytes: where in it the root filesystem begins
     :param size_bytes: of the root filesystem
+    :param missing_disk: path of the root disk, if the guest has none: of
+        writes='memory'
     :raises: DomainRefused if the guest can't take another disk
     """
     root = xmledit.parse(xml)
+    if missing_disk:
+        for absent in root.xpath('devices/disk[source/@file=$path]',
+                                 path=missing_disk):
+            xmledit.remove(absent)
     taken = set(root.xpath('devices/disk/target/@dev'))
     name = next((f'vd{letter}' for letter in string.ascii_lowercase
                  if f'vd{letter}' not in taken), None)

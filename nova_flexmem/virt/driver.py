@@ -49,10 +49,6 @@ LOG = log.getLogger(__name__)
 
 flexmem_conf.register_opts(CONF)
 
-#: What needs the root disk, and powers an instance off first.
-_NEEDS_DISK = {task_states.RESCUING: 'rescued',
-               task_states.SHELVING: 'shelved'}
-
 
 class FlexMemDriver(libvirt_driver.LibvirtDriver):
     """The libvirt driver, with FlexMem instances."""
@@ -178,10 +174,13 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         with errors.shown():
             base = self._bases.of_record(context, instance, record)
             if rescue:
+                disk = os.path.join(
+                    libvirt_utils.get_instance_path(instance), 'disk')
                 return guest_rescue.attach_base(
                     xml, base.file(base_module.ROOT_PMEM),
                     superblock.DATA_OFFSET_BYTES,
-                    base.manifest.rootfs_size_bytes)
+                    base.manifest.rootfs_size_bytes,
+                    missing_disk=disk if record.writes == 'memory' else None)
             return domain.transform(
                 xml, domain.Boot.of(self._bases.use(base, instance)),
                 device=record.device, writes=record.writes,
@@ -201,11 +200,11 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                        **kwargs)
 
     def power_off(self, instance, *args, **kwargs):
-        what = _NEEDS_DISK.get(instance.task_state)
-        record = self._record(instance) if what else None
+        record = (self._record(instance)
+                  if instance.task_state == task_states.SHELVING else None)
         if record and record.writes == 'memory':
             errors.refuse('it writes to memory alone and has no disk, so it'
-                          f' can not be {what}')
+                          ' can not be shelved')
         super().power_off(instance, *args, **kwargs)
 
     def suspend(self, context, instance):

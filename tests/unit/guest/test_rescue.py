@@ -28,9 +28,9 @@ def read(name):
 
 class AttachBaseTest(testtools.TestCase):
 
-    def attach(self, xml):
+    def attach(self, xml, **kwargs):
         return etree.fromstring(rescue.attach_base(
-            xml, '/store/root.pmem', 2 << 20, 4096))
+            xml, '/store/root.pmem', 2 << 20, 4096, **kwargs))
 
     def test_the_base_can_only_be_read(self):
         stock = read('q35.stock.xml')
@@ -55,6 +55,14 @@ class AttachBaseTest(testtools.TestCase):
             etree.canonicalize(stock, strip_text=True),
             etree.canonicalize(etree.tostring(root, encoding='unicode'),
                                strip_text=True))
+
+    def test_a_root_disk_that_there_is_none_of_goes(self):
+        stock = read('pc.stock.xml')
+        root_disk, config_drive = etree.fromstring(stock).xpath(
+            'devices/disk/source/@file')
+        root = self.attach(stock, missing_disk=root_disk)
+        self.assertEqual([config_drive, '/store/root.pmem'],
+                         root.xpath('devices/disk/source/@file'))
 
     def test_it_takes_a_free_name(self):
         stock = read('q35.stock.xml')
