@@ -226,7 +226,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
     def snapshot(self, context, instance, image_id, *args, **kwargs):
         record = self._record(instance)
         if record:
-            with errors.shown():
+            with errors.reporting(context, instance, 'flexmem_snapshot'):
                 layered.check(context, self._image_api, record)
         super().snapshot(context, instance, image_id, *args, **kwargs)
 

@@ -20,10 +20,13 @@ import contextlib
 
 from oslo_log import log
 
+from nova.compute import utils as compute_utils
+import nova.conf
 from nova import exception as nova_exception
 
 from nova_flexmem import exception
 
+CONF = nova.conf.CONF
 LOG = log.getLogger(__name__)
 
 
@@ -62,6 +65,26 @@ def refusing():
             yield
     except nova_exception.NovaException as e:
         raise nova_exception.InstanceFaultRollback(inner_exception=e) from e
+
+
+@contextlib.contextmanager
+def reporting(context, instance, event):
+    """Write a refusal into the action that was asked for.
+
+    For what Nova does when the API has called the action a success already,
+    so that users would see no reason.
+
+    :param event: the name of the action's event that failed
+    """
+    try:
+        with shown():
+            yield
+    except nova_exception.NovaException as e:
+        with contextlib.suppress(nova_exception.InstanceActionNotFound):
+            with compute_utils.EventReporter(context, event, CONF.host,
+                                             instance.uuid):
+                raise e
+        raise
 
 
 def refuse(reason):

@@ -147,20 +147,27 @@ class Servers:
         self.assertEqual([], [key for key in self.store.keys()
                               if server['id'] in self.users(key)])
 
-    def why_failed(self, server, action):
-        """Wait for an action to fail; returns what the API says of it."""
-        def failed():
-            newest = next(
-                listed for listed in
-                self.api.get_instance_actions(server['id'])
-                if listed['action'] == action)
-            return newest['message'] and newest['request_id']
-        request = self.wait(failed, ACTION_TIMEOUT_S,
-                            lambda: f'{action} did not fail')
-        shown = self.api.api_get(
-            f'/servers/{server["id"]}/os-instance-actions/{request}')
-        return ' '.join(str(event.get('details')) for event in
-                        shown.body['instanceAction']['events'])
+    def why_refused(self, server, action, argument=None):
+        """Ask for what must fail; returns what the API says of it.
+
+        The server must be as active as before.
+        """
+        def requests():
+            return {each['request_id'] for each in
+                    self.api.get_instance_actions(server['id'])}
+        before = requests()
+        self.api.post_server_action(server['id'], {action: argument})
+        [request] = requests() - before
+
+        def details():
+            events = self.api.get_instance_action_details(
+                server['id'], request)['events']
+            return ' '.join(event['details'] for event in events
+                            if event['result'] == 'Error')
+        reason = self.wait(details, ACTION_TIMEOUT_S,
+                           lambda: f'{action} did not fail')
+        self.wait_status(server, 'ACTIVE')
+        return reason
 
     def snapshot(self, server):
         """Take a snapshot of a server; returns the image's id."""

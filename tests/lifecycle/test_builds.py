@@ -29,12 +29,12 @@ class BuildsTest(harness.NovaTestCase):
         self.assertEqual([], self.store.keys())
         flavor = self.make_flavor(ram=160, **harness.REQUIRED)
         asked = [self.create(flavor=flavor) for _ in range(8)]
-        servers = [self.wait_status(server, 'ACTIVE', servers.BUILD_TIMEOUT_S)
-                   for server in asked]
+        booted = [self.wait_status(server, 'ACTIVE', servers.BUILD_TIMEOUT_S)
+                  for server in asked]
         self.assertEqual(self.store.keys(), self.builds)
-        self.assertEqual({server['id'] for server in servers},
+        self.assertEqual({server['id'] for server in booted},
                          self.users(self.builds[0]))
-        self.delete(*servers)
+        self.delete(*booted)
 
         server = self.boot()
         self.hear(server, 1, **harness.FLEXMEM)
