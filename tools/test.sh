@@ -44,7 +44,6 @@ run_functional() {
     mkdir "$RESULTS/functional"
     python -m tests.functional.run stestr --repo-url "$RESULTS/functional" \
         --test-path tests/functional run \
-        --exclude-list tests/unproven.txt \
         --worker-file tests/functional/workers.yaml
 }
 
@@ -67,7 +66,6 @@ run_lifecycle() {
     mkdir "$RESULTS/lifecycle"
     python -m tests.functional.run stestr --repo-url "$RESULTS/lifecycle" \
         --test-path tests/lifecycle run \
-        --exclude-list tests/unproven.txt \
         --worker-file tests/lifecycle/workers.yaml
 }
 
