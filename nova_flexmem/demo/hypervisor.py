@@ -62,7 +62,7 @@ def connect(log_folder):
                 'virtlogd', 'virtlogd-sock', log_folder))
             stack.enter_context(_daemon(
                 'libvirtd', 'libvirt-sock', log_folder,
-                _without_kvm(log_folder)))
+                without_kvm(log_folder)))
             connection = _open()
         if connection is None:
             raise exception.DemoFailed(
@@ -80,14 +80,17 @@ def _open():
         return None
 
 
-def _without_kvm(folder):
-    """Return the words before libvirtd where it is not to see a broken KVM.
+def without_kvm(folder):
+    """Return the words before a program that is not to see a broken KVM.
 
     libvirt distrusts what it learnt about a QEMU while access to /dev/kvm is
     other than its QEMU user's should be, and learns it anew several times for
     each domain: a start takes a minute instead of a second. Without the
     namespaces of QEMU, which refuse anything mounted in /dev, an unreadable
-    file over /dev/kvm settles it.
+    file over /dev/kvm settles it. Other programs find out in no time that KVM
+    does not work.
+
+    :param folder: for the files that cover others
     """
     if accel.kvm_works() or not os.path.exists('/dev/kvm'):
         return ()
