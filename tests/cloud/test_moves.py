@@ -14,6 +14,8 @@
 
 import contextlib
 
+from openstack import exceptions as sdk_exceptions
+
 from tests.cloud import harness
 from tools.cloud import layout
 
@@ -108,8 +110,17 @@ class MovesTest(harness.CloudTestCase):
         try:
             yield
         finally:
-            self.call('PUT', f'/os-services/{service.id}',
-                      json={'forced_down': False})
             self.cloud.start_node(node)
             compute.start()
+            self.wait_for(lambda: self._force_up(service), 120,
+                          lambda: f'Nova does not let {node} be up')
             self.cloud.wait_ready()
+
+    def _force_up(self, service):
+        """Let a host be up again, once it has cleaned up; return whether."""
+        try:
+            self.call('PUT', f'/os-services/{service.id}',
+                      json={'forced_down': False})
+        except sdk_exceptions.BadRequestException:
+            return False
+        return True
