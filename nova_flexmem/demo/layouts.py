@@ -108,24 +108,8 @@ LAYOUTS = {
         (f'PARTUUID={_ROOT_PARTUUID} / ext4 rw,discard,errors=remount-ro,'
          'x-systemd.growfs 0 1',
          _FSTAB_ESP)),
-    'btrfs': Layout(
-        _BOOKWORM,
-        (_partition(_ROOT_PARTITION),
-         _MAKE_ESP,
-         ('mkfs', 'btrfs', '/dev/sda3', 'label:root'),
-         ('mount', '/dev/sda3', '/'),
-         ('btrfs-subvolume-create', '/@rootfs'),
-         ('btrfs-subvolume-create', '/@var'),
-         ('umount', '/'),
-         ('mount-options', 'subvol=@rootfs', '/dev/sda3', '/'),
-         ('mkdir', '/var'),
-         ('mount-options', 'subvol=@var', '/dev/sda3', '/var'),
-         *_MOUNT_ESP),
-        ('LABEL=root / btrfs defaults,discard=async,subvol=@rootfs,'
-         'x-systemd.growfs 0 0',
-         'LABEL=root /var btrfs defaults,subvol=@var 0 0',
-         _FSTAB_ESP)),
-    'lvm': Layout(
+    # /boot on a partition, the rest in subvolumes on a logical volume
+    'lvm-btrfs': Layout(
         _BOOKWORM,
         (_partition('--new=3:139264:1187839'
                     ' --new=4:1187840:0 --typecode=4:8E00'),
@@ -134,12 +118,19 @@ LAYOUTS = {
          ('pvcreate', '/dev/sda4'),
          ('vgcreate', 'debian', '/dev/sda4'),
          ('lvcreate-free', 'root', 'debian', '100'),
-         ('mkfs', 'ext4', '/dev/debian/root'),
+         ('mkfs', 'btrfs', '/dev/debian/root', 'label:root'),
          ('mount', '/dev/debian/root', '/'),
+         ('btrfs-subvolume-create', '/@rootfs'),
+         ('btrfs-subvolume-create', '/@var'),
+         ('umount', '/'),
+         ('mount-options', 'subvol=@rootfs', '/dev/debian/root', '/'),
+         ('mkdir', '/var'),
+         ('mount-options', 'subvol=@var', '/dev/debian/root', '/var'),
          ('mkdir', '/boot'),
          ('mount', '/dev/sda3', '/boot'),
          *_MOUNT_ESP),
-        ('/dev/mapper/debian-root / ext4 errors=remount-ro 0 1',
+        ('/dev/mapper/debian-root / btrfs defaults,subvol=@rootfs 0 0',
+         'LABEL=root /var btrfs defaults,subvol=@var 0 0',
          f'UUID={_BOOT_UUID} /boot ext4 defaults 0 2',
          _FSTAB_ESP)),
     'xfs': Layout(

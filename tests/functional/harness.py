@@ -12,7 +12,10 @@
 
 """What the tests with real guests share: images, bases, guests."""
 
+import atexit
+import functools
 import os
+import shutil
 import tempfile
 
 import testtools
@@ -49,7 +52,7 @@ class GuestTestCase(testtools.TestCase):
         # QEMU runs as a user of its own, and must get to the files
         os.chmod(cls.folder, 0o711)
         cls.image = debian.build(cls.layout, CACHE)
-        cls.store = new_store(cls.folder)
+        cls.store = shared_store()
         cls.base, _new = builder.build(
             cls.store, cls.image, builder.Options(rootfs=cls.rootfs))
         cls.connection = cls.enterClassContext(
@@ -80,6 +83,15 @@ class GuestTestCase(testtools.TestCase):
     def assert_base_unchanged(self):
         """Check that every byte of the base is what the build made."""
         base.Base(self.base.path).verify()
+
+
+@functools.cache
+def shared_store():
+    """Return a Store of this process: bases of real images take minutes."""
+    folder = tempfile.mkdtemp(prefix='flexmem-store-', dir='/var/tmp')
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.chmod(folder, 0o711)
+    return new_store(folder)
 
 
 def new_store(folder):

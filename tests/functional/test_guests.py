@@ -188,16 +188,10 @@ class BookwormExt4Test(LifeTest, harness.GuestTestCase):
         guest.output('test ! -e /root/file')
 
 
-class BookwormBtrfsTest(LifeTest, harness.GuestTestCase):
-    """btrfs with subvolumes."""
-
-    layout = 'btrfs'
-
-
 class BookwormLvmTest(LifeTest, harness.GuestTestCase):
-    """/boot on a partition, / on a logical volume."""
+    """/boot on a partition, btrfs with subvolumes on a logical volume."""
 
-    layout = 'lvm'
+    layout = 'lvm-btrfs'
 
 
 class TrixieXfsTest(LifeTest, harness.GuestTestCase):

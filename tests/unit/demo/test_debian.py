@@ -98,10 +98,10 @@ class LayoutTest(testtools.TestCase):
             self.assertEqual(set(in_fstab), set(mounted), name)
 
     def test_files(self):
-        files = layouts.files(layouts.LAYOUTS['lvm'], ['deb a b main'])
+        files = layouts.files(layouts.LAYOUTS['lvm-btrfs'], ['deb a b main'])
         self.assertEqual('deb a b main\n', files['/etc/apt/sources.list'])
         self.assertThat(files['/etc/fstab'], matchers.StartsWith(
-            '/dev/mapper/debian-root / ext4 '))
+            '/dev/mapper/debian-root / btrfs '))
         self.assertIn('console=ttyS0',
                       files['/etc/default/grub.d/10_cloud.cfg'])
 
