@@ -13,7 +13,8 @@
 """Which instances can't use FlexMem, and why.
 
 Everything is looked at before anything is created. What concerns the domain
-alone is in nova_flexmem.guest.fitness, which sees its XML.
+alone is in nova_flexmem.guest.fitness, which sees its XML. The reasons are
+short, as Nova shows users 255 characters, with 155 of its own words.
 """
 
 import nova.conf
@@ -33,9 +34,8 @@ IMAGES_TYPES = ('default', 'qcow2', 'raw', 'flat')
 #: Extra specs (or what they begin with) that ask for a host device.
 _HOST_DEVICES = ('pci_passthrough:', 'accel:', 'resources:VGPU')
 
-_HOST_DEVICE = ('it has a host device (PCI, vGPU, accelerator or a direct'
-                ' port), for whose DMA the base can not be mapped; take it'
-                ' out')
+_HOST_DEVICE = ('it has a host device (PCI, vGPU, accelerator, direct port),'
+                ' for whose DMA no base can be mapped')
 
 _DIRECT_VNICS = ('direct', 'direct-physical', 'macvtap', 'vdpa',
                  'accelerator-direct', 'accelerator-direct-physical',
@@ -94,7 +94,7 @@ def _of_boot(instance, image_meta, booted_from_volume):
     yield (CONF.libvirt.inject_partition != -2 and
            not configdrive.required_by(instance),
            'files would be injected into its root disk; use a config drive, or'
-           ' set [libvirt] inject_partition to -2')
+           ' [libvirt] inject_partition=-2')
 
 
 def _of_flavor(instance, flavor, image_meta):
@@ -104,12 +104,12 @@ def _of_flavor(instance, flavor, image_meta):
     yield (hardware.get_mem_encryption_constraint(flavor, image_meta),
            'its memory is encrypted, so that none of it can be shared')
     yield (_page_sizes(instance) - {4},
-           'its memory is in huge pages, which stay reserved whatever the'
-           ' instance uses; take hw:mem_page_size out')
+           'its memory is in huge pages, which can not be given back; take'
+           ' hw:mem_page_size out')
     yield (hardware.is_realtime_enabled(flavor) or
            hardware.get_locked_memory_constraint(flavor, image_meta),
-           'its memory is locked (hw:cpu_realtime or hw:locked_memory), which'
-           ' would keep all of the base in memory')
+           'its memory is locked (hw:cpu_realtime or hw:locked_memory), and'
+           ' the base would be too')
     yield (hardware.get_secure_boot_constraint(flavor, image_meta)
            == 'required',
            'it needs Secure Boot, but would start its kernel without firmware')

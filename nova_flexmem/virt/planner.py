@@ -92,9 +92,9 @@ class Planner:
                 return None
             if link is not None and asked.policy == 'disabled':
                 raise exception.PolicyConflict(
-                    reason=f'image {image_meta.id} is a layered snapshot,'
-                    ' which only FlexMem instances can boot, but FlexMem is'
-                    ' disabled; use another flavor, or flatten the snapshot')
+                    reason='it is a layered snapshot, which only FlexMem'
+                    ' instances can boot, but FlexMem is disabled; use another'
+                    ' flavor, or flatten it')
             try:
                 return self._planned(
                     context, instance, image_meta, network_info,
@@ -106,9 +106,11 @@ class Planner:
                             ' stock root disk: %s', e, instance=instance)
                 return None
         except _FOR_EVERY_HOST as e:
+            image_id = image_meta.id if 'id' in image_meta else '(none)'
+            # users are shown 255 characters, so the image is named once
             raise nova_exception.ImageUnacceptable(
-                image_id=image_meta.id if 'id' in image_meta else '(none)',
-                reason=str(e))
+                image_id=image_id,
+                reason=str(e).removeprefix(f'image {image_id}: '))
         except exception.FlexMemException as e:
             LOG.error('%s', e, instance=instance)
             raise nova_exception.ComputeResourcesUnavailable(reason=str(e))
@@ -151,8 +153,8 @@ class Planner:
                 base.manifest.image_virtual_size_bytes)
         elif link is not None:
             raise exception.InstanceRefused(
-                reason=f'image {image_meta.id} is a layered snapshot, whose'
-                ' data is on disk; use flexmem:writes=disk')
+                reason='its image is a layered snapshot, whose data is on'
+                ' disk; use flexmem:writes=disk')
         record = record_module.Record(
             base_key=base.key, root_sha256=bases_module.root_sha256(base),
             image_id=link.image_id if link else image_meta.id,

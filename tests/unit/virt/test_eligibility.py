@@ -12,6 +12,7 @@
 
 import nova.conf
 from nova import context as nova_context
+from nova import exception as nova_exception
 from nova import objects
 from nova.tests.unit import fake_instance
 from oslo_config import fixture as config_fixture
@@ -21,6 +22,8 @@ from nova_flexmem import exception
 from nova_flexmem.virt import eligibility
 
 objects.register_all()
+
+INSTANCE = '9223d50a-ce5d-4abe-a4c1-445961655457'
 
 
 class EligibilityTest(testtools.TestCase):
@@ -54,6 +57,12 @@ class EligibilityTest(testtools.TestCase):
         e = self.assertRaises(exception.InstanceRefused, self.check, *args,
                               **kwargs)
         self.assertIn(word, str(e))
+        # as Nova words it; it keeps 255 characters for users to see
+        shown = nova_exception.BuildAbortException(
+            instance_uuid=INSTANCE,
+            reason=nova_exception.ImageUnacceptable(
+                image_id=INSTANCE, reason=str(e)).format_message())
+        self.assertLessEqual(len(shown.format_message()), 255)
 
     def test_ordinary_instances(self):
         self.check()
