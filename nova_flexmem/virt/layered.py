@@ -18,6 +18,7 @@ without them: the image must be visible in Glance to whoever boots it.
 """
 
 import dataclasses
+import re
 
 from nova.compute import vm_states
 from nova import exception as nova_exception
@@ -31,6 +32,10 @@ TRAIT = 'CUSTOM_FLEXMEM'
 BASE_IMAGE = 'flexmem_base_image'
 BASE_SHA256 = 'flexmem_base_sha256'
 DIRECT_PATHS = 'flexmem_direct_paths'
+
+#: What Glance's ids look like. Nova takes anything with a slash in it for the
+#: address of an image service, and would give that one the user's token.
+_ID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', re.IGNORECASE)
 
 #: Key in an instance's system metadata, which no tenant can set: the image
 #: that it was made from. It opens that image when the instance is unshelved.
@@ -81,7 +86,8 @@ def check(context, image_api, record):
 def link(context, image_api, instance, image_meta):
     """Return the Link of an image, or None if it is no layered snapshot.
 
-    :raises: ImageRefused if whoever boots it can't see what it lies on
+    :raises: ImageRefused if whoever boots it can't see what it lies on, or
+        that is no Glance id
     """
     # an instance that is unshelved has the metadata of its first image
     if (f'image_{BASE_IMAGE}' not in instance.system_metadata and
@@ -91,6 +97,10 @@ def link(context, image_api, instance, image_meta):
     if BASE_IMAGE not in found:
         return None
     image_id = found[BASE_IMAGE]
+    if not _ID.fullmatch(image_id):
+        raise exception.ImageRefused(
+            image=f'image {image_meta.id}', reason=f'its property {BASE_IMAGE}'
+            f' is {image_id!r}, no Glance id; correct or remove the property')
     visible = _visible(context, image_api, image_id)
     if not visible and (
             instance.vm_state != vm_states.SHELVED_OFFLOADED or

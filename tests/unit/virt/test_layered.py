@@ -20,20 +20,23 @@ from nova_flexmem import exception
 from nova_flexmem.virt import layered
 from tests.unit.virt import test_record
 
-SNAPSHOT, BASE = 'the-snapshot', 'the-base-image'
+SNAPSHOT = 'the-snapshot'
+BASE = '7d1a3c58-92e4-4b60-a1f3-5c08d2e9b716'
 
 
 class Images:
-    """The images that somebody can see."""
+    """The images that somebody can see, of SNAPSHOT and BASE."""
 
-    def __init__(self, **images):
-        self._images = images
+    def __init__(self, the_snapshot=None, the_base_image=None):
+        self._images = {SNAPSHOT: the_snapshot, BASE: the_base_image}
+        self.asked_for = []
 
     def get(self, context, image_id):
-        try:
-            return self._images[image_id.replace('-', '_')]
-        except KeyError:
+        self.asked_for.append(image_id)
+        found = self._images.get(image_id)
+        if found is None:
             raise nova_exception.ImageNotFound(image_id=image_id)
+        return found
 
 
 def image(status='active', **properties):
@@ -84,6 +87,20 @@ class LinkTest(testtools.TestCase):
         # nor for an instance that starts for the first time
         self.assertRaises(exception.ImageRefused, self.link, images,
                           flexmem_base_image=BASE)
+
+    def test_one_that_names_an_address_makes_no_request(self):
+        """Nova would send the user's token to the address."""
+        for base in (f'http://evil.example:9292/v2/images/{BASE}',
+                     f'//evil.example/{BASE}', f'../../v3/{BASE}', '', 'x',
+                     f'{BASE}\n', f'urn:uuid:{BASE}', f'{{{BASE}}}',
+                     BASE.replace('-', '')):
+            self.snapshot['properties'][layered.BASE_IMAGE] = base
+            images = Images(the_snapshot=self.snapshot)
+            for state in ('building', 'shelved_offloaded'):
+                e = self.assertRaises(exception.ImageRefused, self.link,
+                                      images, state, flexmem_base_image=base)
+                self.assertIn('no Glance id', str(e))
+            self.assertEqual({SNAPSHOT}, set(images.asked_for))
 
     def test_a_shelved_instance_comes_back_without_its_image(self):
         link = self.link(Images(the_snapshot=self.snapshot),
