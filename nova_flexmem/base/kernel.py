@@ -20,6 +20,7 @@ import dataclasses
 import lzma
 import os
 import re
+import struct
 import zlib
 
 import zstandard
@@ -45,6 +46,12 @@ _NEEDED = ('overlay', EXT4, 'virtio_pci', 'virtio_blk')
 #: For a delta on virtio-scsi, and for a config drive on a CD: cloud-init
 #: decides at the very start of the image's own init whether there is one.
 _WELCOME = ('virtio_scsi', 'sd_mod', 'ata_piix', 'ahci', 'sr_mod')
+
+#: The kernel's header, as far as it is read here.
+_HEADER_BYTES = 0x238
+_XLOADFLAGS_SINCE = 0x20c
+_LOADED_HIGH = 1
+_XLF_KERNEL_64 = 1
 
 #: Linux 5.15 is the first whose EROFS has DAX.
 _EROFS_DAX_SINCE = (5, 15)
@@ -223,8 +230,19 @@ def _version(release):
 
 
 def _is_bzimage(content):
-    return (content is not None and content[0x202:0x206] == b'HdrS'
-            and len(content) > 0x237 and bool(content[0x236] & 1))
+    """Return whether a file is a kernel that QEMU can start.
+
+    QEMU ends where it can't: for a protocol that knows no initramfs, or a
+    setup that is longer than the file.
+    """
+    if (content is None or len(content) < _HEADER_BYTES
+            or content[0x202:0x206] != b'HdrS'):
+        return False
+    setup_bytes = ((content[0x1f1] or 4) + 1) * 512
+    protocol, = struct.unpack_from('<H', content, 0x206)
+    return bool(protocol >= _XLOADFLAGS_SINCE and len(content) > setup_bytes
+                and content[0x211] & _LOADED_HIGH
+                and content[0x236] & _XLF_KERNEL_64)
 
 
 def _decompressed(path, content, image):

@@ -42,6 +42,7 @@ def bzimage():
     content[0x1fe:0x200] = b'\x55\xaa'
     content[0x202:0x206] = b'HdrS'
     content[0x206:0x208] = b'\x0f\x02'
+    content[0x211] = 1  # LOADED_HIGH
     content[0x236] = 1  # XLF_KERNEL_64
     return bytes(content)
 

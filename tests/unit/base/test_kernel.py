@@ -27,10 +27,13 @@ _BUILTIN = ('overlay', 'ext4', 'erofs', 'virtio_pci', 'virtio_blk',
             'libnvdimm', 'nfit', 'nd_pmem')
 
 
-def _bzimage():
-    content = bytearray(1024)
+def _bzimage(setup_sectors=4, protocol=0x20f, loaded_high=1, kernel_64=1):
+    content = bytearray(4096)
+    content[0x1f1] = setup_sectors
     content[0x202:0x206] = b'HdrS'
-    struct.pack_into('<H', content, 0x236, 1)  # XLF_KERNEL_64
+    struct.pack_into('<H', content, 0x206, protocol)
+    content[0x211] = loaded_high
+    struct.pack_into('<H', content, 0x236, kernel_64)
     return bytes(content)
 
 
@@ -104,17 +107,22 @@ class FindTest(testtools.TestCase):
                             'no kernel in it')
 
     def test_not_a_bzimage(self):
-        for content in (b'', b'MZ', _ELF, bytes(1024), _bzimage()[:0x230]):
+        for content in (b'', b'MZ', _ELF, bytes(4096), _bzimage()[:0x230]):
             self.assert_refused(
                 _files() | {f'/boot/vmlinuz-{_RELEASE}': content},
                 f'/boot/vmlinuz-{_RELEASE}', 'not a 64-bit x86')
 
-    def test_32_bit_bzimage(self):
-        content = bytearray(_bzimage())
-        content[0x236] = 0
-        self.assert_refused(
-            _files() | {f'/boot/vmlinuz-{_RELEASE}': bytes(content)},
-            'not a 64-bit x86')
+    def test_bzimage_that_qemu_would_end_on(self):
+        for content in (_bzimage(kernel_64=0), _bzimage(loaded_high=0),
+                        _bzimage(protocol=0), _bzimage(protocol=0x20b),
+                        _bzimage(setup_sectors=7),
+                        _bzimage(setup_sectors=255),
+                        _bzimage(setup_sectors=0)[:2560]):
+            self.assert_refused(
+                _files() | {f'/boot/vmlinuz-{_RELEASE}': content},
+                'not a 64-bit x86')
+        self.find(_files() | {
+            f'/boot/vmlinuz-{_RELEASE}': _bzimage(setup_sectors=0)})
 
     def test_too_large(self):
         self.assertRaises(
