@@ -33,7 +33,12 @@ _MAX_KERNEL_BYTES = 64 * MIB
 _MAX_INDEX_BYTES = 8 * MIB
 _MAX_MODULE_BYTES = 32 * MIB
 _MAX_MODULES = 200
+_MAX_ALL_MODULES_BYTES = 128 * MIB
+_MAX_RELEASES = 100
+_MAX_PATH_BYTES = 4096
 _RELEASE = re.compile(r'\d[\w.+~-]{0,100}', re.ASCII)
+_MODULE_PATH = re.compile(r'[\w+,-]+(/[\w+,.-]+)*/[\w+,-]+\.ko'
+                          r'(\.(xz|zst|gz))?', re.ASCII)
 
 #: The root filesystems' modules; ext4 is the delta's as well.
 EROFS, EXT4 = 'erofs', 'ext4'
@@ -119,12 +124,24 @@ def find(tree, image):
     except ValueError as e:
         raise exception.ImageRefused(
             image=image, reason=f'{folder}/modules.dep in it {e}')
-    modules = tuple(
-        (_name(path), _decompressed(
-            path, tree.read(f'{folder}/{path}', _MAX_MODULE_BYTES), image))
-        for path in paths_to_load)
-    return Kernel(release, kernel_image, rootfs, devices, modules,
+    return Kernel(release, kernel_image, rootfs, devices,
+                  _read_modules(tree, folder, paths_to_load, image),
                   tuple(others))
+
+
+def _read_modules(tree, folder, paths, image):
+    modules = []
+    size_bytes = 0
+    for path in paths:
+        content = _decompressed(
+            path, tree.read(f'{folder}/{path}', _MAX_MODULE_BYTES), image)
+        size_bytes += len(content)
+        if size_bytes > _MAX_ALL_MODULES_BYTES:
+            raise exception.ImageRefused(
+                image=image, reason='the modules in it that a guest needs'
+                f' take over {_MAX_ALL_MODULES_BYTES // MIB} MiB')
+        modules.append((_name(path), content))
+    return tuple(modules)
 
 
 class Modules:
@@ -198,11 +215,11 @@ class Modules:
 
 
 def _installed(tree):
-    """Return {release: path of the kernel image}."""
+    """Return {release: path of the kernel image} of the newest."""
+    releases = sorted(filter(_RELEASE.fullmatch, tree.names('/lib/modules')),
+                      key=_version, reverse=True)
     found = {}
-    for release in tree.names('/lib/modules'):
-        if not _RELEASE.fullmatch(release):
-            continue
+    for release in releases[:_MAX_RELEASES]:
         for path in (f'/boot/vmlinuz-{release}',
                      f'/lib/modules/{release}/vmlinuz'):
             if tree.is_file(path):
@@ -282,9 +299,8 @@ def _lines(content):
 
 
 def _is_module_path(path):
-    return bool(re.fullmatch(r'[\w+,-]+(/[\w+,.-]+)*/[\w+,-]+\.ko'
-                             r'(\.(xz|zst|gz))?', path)
-                ) and '..' not in path
+    return (len(path) < _MAX_PATH_BYTES and '..' not in path
+            and bool(_MODULE_PATH.fullmatch(path)))
 
 
 def _name(path):

@@ -196,6 +196,32 @@ class FindTest(testtools.TestCase):
             path = f'kernel/fs/overlay.ko{suffix}'
             self.assert_refused(self._with_overlay(path, content), path)
 
+    def test_modules_that_are_much_together(self):
+        large = lzma.compress(_ELF + bytes(31 << 20), preset=0)
+        files = _files(
+            builtin=[n for n in _BUILTIN if n != 'overlay'],
+            dep='k/overlay.ko.xz: ' + ' '.join(
+                f'k/m{n}.ko.xz' for n in range(100)) + '\n' + ''.join(
+                f'k/m{n}.ko.xz:\n' for n in range(100)),
+            **{f'k/{name}.ko.xz': large
+               for name in ('overlay', *(f'm{n}' for n in range(100)))})
+        self.assert_refused(files, 'take over 128 MiB')
+
+    def test_very_many_kernels(self):
+        """Each is a question to the appliance; the newest count."""
+        asked = []
+
+        class Tree(samples.Tree):
+            def is_file(self, path):
+                asked.append(path)
+                return super().is_file(path)
+
+        files = _files('6.1.20000')
+        files |= {f'/lib/modules/6.1.{n}/x': '' for n in range(20000)}
+        found = kernel.find(Tree(files), '/images/disk.qcow2')
+        self.assertEqual('6.1.20000', found.release)
+        self.assertLess(len(asked), 300)
+
     def test_module_not_there(self):
         files = self._with_overlay('kernel/fs/overlay.ko', _ELF)
         del files[f'/lib/modules/{_RELEASE}/kernel/fs/overlay.ko']
@@ -270,7 +296,8 @@ class ModulesTest(testtools.TestCase):
     def test_paths_that_lead_out_are_not_there(self):
         for path in ('../../../etc/a.ko', '/etc/a.ko', 'k/../../a.ko',
                      "k/'x'/a.ko", 'k/ x/a.ko', 'k/a.so', 'k/..a.ko',
-                     'k//a.ko', 'a.ko/', 'k/a.ko.bz2'):
+                     'k//a.ko', 'a.ko/', 'k/a.ko.bz2', '\u043a/a.ko',
+                     'k/' * 3000 + 'a.ko'):
             self.assertEqual([], self.closure(['a'], f'{path}:\n'), path)
             self.assertEqual(['k/b.ko'], self.closure(
                 ['b'], f'k/b.ko: {path}\n'), path)
