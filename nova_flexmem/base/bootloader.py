@@ -27,6 +27,9 @@ _GRUB_ENVIRONMENTS = ('/boot/grub/grubenv', '/boot/grub2/grubenv')
 _ENTRIES = '/boot/loader/entries'
 _MAX_ENTRIES = 50
 
+#: In /etc/default/grub; to split much longer ones takes shlex a minute.
+_MAX_VALUE_CHARACTERS = 16384
+
 
 def kernel_args(tree, release):
     """Return the command line that the image boots a kernel with.
@@ -78,8 +81,10 @@ def _from_entries(tree, release):
             if len(line.split(None, 1)) == 2)
         if release in (fields.get('version'),
                        fields.get('linux', '').rpartition('vmlinuz-')[2]):
+            # once: any number of them would fill the host's memory
             return fields.get('options', '').replace(
-                '$kernelopts', _grub_environment(tree).get('kernelopts', ''))
+                '$kernelopts', _grub_environment(tree).get('kernelopts', ''),
+                1)
     return None
 
 
@@ -91,7 +96,8 @@ def _from_grub_defaults(tree, release):
     variables = {}
     for line in tree.read_text('/etc/default/grub').splitlines():
         name, equals, value = line.strip().partition('=')
-        if equals and name.startswith('GRUB_CMDLINE_LINUX'):
+        if (equals and name.startswith('GRUB_CMDLINE_LINUX')
+                and len(value) <= _MAX_VALUE_CHARACTERS):
             try:
                 variables[name] = ' '.join(shlex.split(value))
             except ValueError:

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import fixtures
 import testtools
 
 from nova_flexmem.base import bootloader
@@ -73,6 +74,14 @@ class BootloaderTest(testtools.TestCase):
             '/boot/grub2/grubenv': '# GRUB Environment Block\n'
                 'kernelopts=root=/dev/vda1 ro quiet net.ifnames=0\n'})
 
+    def test_kernelopts_that_would_fill_the_memory(self):
+        args = bootloader.kernel_args(samples.Tree({
+            '/boot/loader/entries/b.conf':
+                f'version {_RELEASE}\noptions {"$kernelopts " * 80000}\n',
+            '/boot/grub2/grubenv': f'kernelopts={"x" * 1000000}\n'}),
+            _RELEASE)
+        self.assertEqual(1000000, len(args))
+
     def test_kernel_cmdline_file(self):
         self._assert_args('console=ttyS0', {
             '/etc/kernel/cmdline': 'root=LABEL=x rw console=ttyS0\n',
@@ -88,6 +97,12 @@ class BootloaderTest(testtools.TestCase):
     def test_grub_defaults_with_an_open_quote(self):
         self._assert_args('', {
             '/etc/default/grub': 'GRUB_CMDLINE_LINUX="quiet\n'})
+
+    def test_grub_defaults_that_take_long_to_read(self):
+        with fixtures.Timeout(20, gentle=True):
+            self._assert_args('quiet', {
+                '/etc/default/grub': 'GRUB_CMDLINE_LINUX_DEFAULT=quiet\n'
+                f'GRUB_CMDLINE_LINUX="{"x" * 1000000}"\n'})
 
     def test_nothing_there(self):
         self._assert_args('', {})
