@@ -19,7 +19,7 @@ import shlex
 #: Behind -- all would be for init, ours too.
 _DROPPED = re.compile(
     r'(BOOT_IMAGE|root|rootflags|rootfstype|rootdelay|rootwait|ro|rw|resume|'
-    r'resume_offset|noresume|initrd|cryptdevice|flexmem\.\w+|--|'
+    r'resume_offset|noresume|initrd|cryptdevice|--|'
     r'rd\.(lvm|luks|md|dm)(\.\w+)*)(=.*)?', re.DOTALL)
 
 _GRUB_CONFIGS = ('/boot/grub/grub.cfg', '/boot/grub2/grub.cfg')
@@ -54,10 +54,16 @@ def clean(args):
     # quotes may hold spaces, and one left open would swallow what follows;
     # what GRUB would expand means nothing here
     words = re.findall(r'(?:"[^"]*"|\S)+', args)
-    return ' '.join(word for word in words
-                    if not _DROPPED.fullmatch(word)
-                    and '$' not in word and word.count('"') % 2 == 0
-                    and word.isprintable())
+    return ' '.join(filter(_is_kept, words))
+
+
+def _is_kept(word):
+    # the kernel takes quotes off, and some bytes of UTF-8 for spaces; the
+    # guest's /init looks for its own words in quotes as well
+    return (not _DROPPED.fullmatch(word.replace('"', ''))
+            and 'flexmem.' not in word and '$' not in word
+            and word.count('"') % 2 == 0
+            and word.isascii() and word.isprintable())
 
 
 def _from_grub_menu(tree, release):

@@ -129,7 +129,8 @@ class CleanTest(testtools.TestCase):
 
     def test_ours_can_not_be_forged(self):
         self.assertEqual('a', bootloader.clean(
-            'flexmem.base=evil flexmem.direct=/etc a flexmem.writes="x y"'))
+            'flexmem.base=evil flexmem.direct=/etc a flexmem.writes="x y"'
+            ' "flexmem.base=x" x="y flexmem.direct=/etc z"'))
 
     def test_quotes_keep_spaces(self):
         args = 'dyndbg="file a.c +p; file b.c +p" quiet'
@@ -150,3 +151,8 @@ class CleanTest(testtools.TestCase):
         """Behind -- all words would be for init, ours too."""
         self.assertEqual('quiet single',
                          bootloader.clean('quiet -- single'))
+
+    def test_what_the_kernel_takes_for_one_of_these(self):
+        """It takes quotes off, and the byte A0 in an "\u00e0" for a space."""
+        self.assertEqual('a', bootloader.clean(
+            '"--" "root=/dev/vda" "ro" a \u00e0-- \u00e0root=x -"-"'))
