@@ -14,14 +14,20 @@
 
 import abc
 import dataclasses
+import os
 
 from stevedore import driver
+
+from nova_flexmem import exception
 
 NAMESPACE = 'nova_flexmem.rootfs'
 
 #: Newest time that a base's files may have. mkfs would write the present
 #: into the superblock; with this, one image gives one base on every host.
 EPOCH = 4102444800  # 2100-01-01
+
+#: Where the superblock is, in ext4 and EROFS alike.
+_SUPERBLOCK_OFFSET = _SUPERBLOCK_BYTES = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +56,8 @@ class RootFilesystem(abc.ABC):
 
     #: As mount -t calls it in the guest.
     name: str
+    #: The program that makes it.
+    program: str
 
     @abc.abstractmethod
     def room_bytes(self, content):
@@ -66,11 +74,30 @@ class RootFilesystem(abc.ABC):
         """
 
     @abc.abstractmethod
+    def size_in(self, superblock):
+        """Return the filesystem's size in bytes as its superblock says it.
+
+        :param superblock: 1024 bytes
+        :returns: 0 if that is none
+        """
+
     def size_bytes(self, path):
         """Return the size of the filesystem at the start of a file.
 
-        :raises: ProgramFailed if there is no such filesystem
+        What is in the file comes from the appliance.
+
+        :raises: ProgramFailed if there is no such filesystem, or not all of
+            it is in the file
         """
+        with open(path, 'rb') as f:
+            f.seek(_SUPERBLOCK_OFFSET)
+            superblock = f.read(_SUPERBLOCK_BYTES)
+        size = (self.size_in(superblock)
+                if len(superblock) == _SUPERBLOCK_BYTES else 0)
+        if not 0 < size <= os.path.getsize(path):
+            raise exception.ProgramFailed(program=self.program,
+                                          reason='it made no filesystem')
+        return size
 
 
 def load(name):

@@ -15,10 +15,8 @@
 import struct
 
 from nova_flexmem.base import rootfs
-from nova_flexmem import exception
 
 # struct erofs_super_block in Linux fs/erofs/erofs_fs.h
-_SUPERBLOCK_OFFSET = 1024
 _MAGIC = 0xe0f5e1e2
 _FIELDS = struct.Struct('<IIIBBHQQII')  # magic to blocks
 _BLOCK_BYTES_LOG2 = 12
@@ -27,6 +25,7 @@ _BLOCK_BYTES_LOG2 = 12
 class Erofs(rootfs.RootFilesystem):
 
     name = 'erofs'
+    program = 'mkfs.erofs'
 
     def room_bytes(self, content):
         # an inode is 64 bytes, its name and attributes a few hundred
@@ -39,11 +38,8 @@ class Erofs(rootfs.RootFilesystem):
             f'SOURCE_DATE_EPOCH={rootfs.EPOCH} mkfs.erofs --quiet'
             f' -E noinline_data -U {uuid} {device} /sysroot')
 
-    def size_bytes(self, path):
-        with open(path, 'rb') as f:
-            f.seek(_SUPERBLOCK_OFFSET)
-            fields = _FIELDS.unpack(f.read(_FIELDS.size))
+    def size_in(self, superblock):
+        fields = _FIELDS.unpack_from(superblock)
         if fields[0] != _MAGIC or fields[3] != _BLOCK_BYTES_LOG2:
-            raise exception.ProgramFailed(program='mkfs.erofs',
-                                          reason='it made no filesystem')
+            return 0
         return fields[9] << _BLOCK_BYTES_LOG2

@@ -15,10 +15,8 @@
 import struct
 
 from nova_flexmem.base import rootfs
-from nova_flexmem import exception
 
 # struct ext4_super_block in Linux Documentation/filesystems/ext4
-_SUPERBLOCK_OFFSET = 1024
 _MAGIC = 0xef53
 _BLOCK_BYTES = 4096
 _INODE_BYTES = 256
@@ -34,6 +32,7 @@ _FEATURES = '^has_journal,^resize_inode,^metadata_csum_seed,^orphan_file'
 class Ext4(rootfs.RootFilesystem):
 
     name = 'ext4'
+    program = 'mke2fs'
 
     def room_bytes(self, content):
         blocks = content.blocks + (_inodes(content) * _INODE_BYTES
@@ -50,13 +49,9 @@ class Ext4(rootfs.RootFilesystem):
             f'assume_storage_prezeroed=1'
             f' -U {uuid} -d /sysroot {device} {blocks}')
 
-    def size_bytes(self, path):
-        with open(path, 'rb') as f:
-            f.seek(_SUPERBLOCK_OFFSET)
-            superblock = f.read(1024)
+    def size_in(self, superblock):
         if struct.unpack_from('<H', superblock, 56)[0] != _MAGIC:
-            raise exception.ProgramFailed(program='mke2fs',
-                                          reason='it made no filesystem')
+            return 0
         return struct.unpack_from('<I', superblock, 4)[0] * _BLOCK_BYTES
 
 

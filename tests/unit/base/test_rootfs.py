@@ -66,6 +66,19 @@ class SizeTest(testtools.TestCase):
                                   rootfs.load(name).size_bytes, self.path)
             self.assertIn('made no filesystem', str(e))
 
+    def test_filesystem_that_is_not_all_there(self):
+        """Copying it would wait for its end for ever, or fill the disk."""
+        erofs = struct.pack('<IIIBBHQQII', 0xe0f5e1e2, 0, 0, 12, 0, 0, 0, 0,
+                            0, 0xffffffff)
+        ext4 = struct.pack('<II48xH', 0, 0xffffffff, 0xef53)
+        for name, superblock in (('erofs', erofs), ('ext4', ext4)):
+            for content in (superblock.ljust(MIB, b'\0'), superblock, b''):
+                with open(self.path, 'wb') as f:
+                    f.write(bytes(1024) + content)
+                e = self.assertRaises(exception.ProgramFailed,
+                                      rootfs.load(name).size_bytes, self.path)
+                self.assertIn('made no filesystem', str(e))
+
     def test_erofs_of_other_blocks(self):
         """A guest's pages are 4 KiB; others could not be mapped."""
         with open(self.path, 'wb') as f:
