@@ -17,6 +17,17 @@ an operator can do about it.
 """
 
 
+def one_line(text):
+    """Return a text as one line that may be shown on a terminal.
+
+    Tenants have a say in many messages: by names of files, for example.
+    """
+    return ''.join(
+        character if character.isprintable() else
+        character.encode('unicode_escape').decode()
+        for character in ' '.join(text.split()))
+
+
 class FlexMemException(Exception):
     """Base of everything this package raises on purpose."""
 
@@ -25,7 +36,7 @@ class FlexMemException(Exception):
     def __init__(self, **kwargs):
         self.kwargs = kwargs
         message = self.msg_fmt % kwargs
-        super().__init__(' '.join(message.split()))
+        super().__init__(one_line(message))
 
 
 class ImageRefused(FlexMemException):

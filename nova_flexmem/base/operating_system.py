@@ -49,7 +49,8 @@ def find(appliance, image):
     root = roots[0]
 
     def get(what):
-        return ' '.join(appliance.command(f'inspect-get-{what}', root))
+        return exception.one_line(' '.join(
+            appliance.command(f'inspect-get-{what}', root)))
 
     if get('type') != 'linux':
         raise exception.ImageRefused(
