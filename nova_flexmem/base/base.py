@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import uuid
 
 from nova_flexmem.base import superblock
 from nova_flexmem import exception
@@ -27,6 +28,10 @@ ROOT_PMEM, KERNEL, INITRAMFS = FILES = ('root.pmem', 'kernel', 'initramfs')
 MANIFEST = 'manifest.json'
 
 _CHUNK_BYTES = 4 << 20
+
+#: What reading a manifest that is damaged ends in.
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError,
+             RecursionError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +103,8 @@ class Manifest:
             fields['files'] = {name: File(**fields['files'][name])
                                for name in FILES}
             manifest = cls(**fields)
-        except (OSError, ValueError, KeyError, TypeError) as e:
+            manifest._check()
+        except _UNUSABLE as e:
             raise exception.BaseDamaged(
                 path=path, key=key, reason=f'not a usable manifest ({e})')
         if manifest.key != key or manifest.format != FORMAT:
@@ -106,6 +112,17 @@ class Manifest:
                 path=path, key=key, reason=f'it is of base {manifest.key},'
                 f' format {manifest.format}')
         return manifest
+
+    def _check(self):
+        """Raise ValueError or TypeError if another field has no sense."""
+        uuid.UUID(self.uuid)
+        if not isinstance(self.kernel_args, str):
+            raise TypeError('kernel_args')
+        for name, file in self.files.items():
+            if file.size_bytes < 0:
+                raise ValueError(f'size of {name}')
+        if self.files[ROOT_PMEM].size_bytes % superblock.ALIGN_BYTES:
+            raise ValueError(f'size of {ROOT_PMEM}')
 
 
 def outdated(path):
@@ -116,7 +133,7 @@ def outdated(path):
     try:
         with open(os.path.join(path, MANIFEST), encoding='utf-8') as f:
             return json.load(f)['format'] < FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
+    except _UNUSABLE:
         return False  # damaged, which Base says
 
 

@@ -74,7 +74,7 @@ def read(folder):
             record = Record(**json.load(f))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as e:
+    except (OSError, ValueError, TypeError, RecursionError) as e:
         raise exception.RecordUnusable(path=path, reason=str(e))
     if record.format != FORMAT:
         raise exception.RecordUnusable(

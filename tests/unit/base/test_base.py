@@ -170,10 +170,24 @@ class BaseTest(testtools.TestCase):
             whole = f.read()
         for content in (b'', whole[:1], whole[:len(whole) // 2], whole[:-3],
                         b'\xff\xfe', b'[]', b'null', b'{"files": []}',
-                        b'\0' * len(whole)):
+                        b'\0' * len(whole), b'[' * 100000):
             self.edit(base.MANIFEST, lambda _old, new=content: new)
             self.assert_damaged(self.load, 'manifest.json',
                                 'not a usable manifest')
+
+    def test_manifest_with_fields_of_another_kind(self):
+        files = {name: {'size_bytes': 4194304, 'sha256': ''}
+                 for name in base.FILES}
+        for fields in ({'uuid': 'x'}, {'uuid': 7}, {'uuid': None},
+                       {'kernel_args': None}, {'files': 7},
+                       {'files': files | {'kernel': {'size_bytes': '1',
+                                                     'sha256': ''}}},
+                       {'files': files | {'kernel': {'size_bytes': -1,
+                                                     'sha256': ''}}},
+                       {'files': files | {'root.pmem': {'size_bytes': 1,
+                                                        'sha256': ''}}}):
+            self.edit_manifest(**fields)
+            self.assert_damaged(self.load, 'not a usable manifest')
 
     def test_manifest_missing(self):
         os.unlink(os.path.join(self.path, base.MANIFEST))

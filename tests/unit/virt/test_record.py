@@ -43,11 +43,14 @@ class RecordTest(testtools.TestCase):
 
     def test_a_torn_one_is_not_taken_for_none(self):
         RECORD.write(self.folder)
-        with open(self.path, 'r+') as f:
-            f.truncate(20)
-        e = self.assertRaises(exception.RecordUnusable, record.read,
-                              self.folder)
-        self.assertIn(self.path, str(e))
+        with open(self.path) as f:
+            whole = f.read()
+        for content in ('', whole[:20], 'null', '[' * 100000):
+            with open(self.path, 'w') as f:
+                f.write(content)
+            e = self.assertRaises(exception.RecordUnusable, record.read,
+                                  self.folder)
+            self.assertIn(self.path, str(e))
 
     def test_one_of_another_format_is_refused(self):
         RECORD.write(self.folder)
