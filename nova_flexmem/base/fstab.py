@@ -41,8 +41,9 @@ def identifiers(appliance):
     """
     found = {}
     for line in appliance.command('list-filesystems'):
-        device, kind = line.rsplit(': ', 1)
-        if kind in _NO_FILESYSTEM or device.startswith('btrfsvol:'):
+        device, _colon, kind = line.rpartition(': ')
+        # subvolumes can have line feeds in their names
+        if kind in _NO_FILESYSTEM or not device.startswith('/dev/'):
             continue
         found[device] = device
         for fact in appliance.command('blkid', device):

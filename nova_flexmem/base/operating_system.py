@@ -60,9 +60,10 @@ def find(appliance, image):
         raise exception.ImageRefused(
             image=image, reason=f'made for {get("arch")}; only x86_64 images'
             ' can become a base')
+    # libguestfs's reading of fstab, in which names can have line feeds
     mountpoints = dict(line.split(': ', 1) for line in appliance.command(
-        'inspect-get-mountpoints', root))
-    mountpoints['/'] = root  # the others are libguestfs's reading of fstab
+        'inspect-get-mountpoints', root) if ': ' in line)
+    mountpoints['/'] = root
     return OperatingSystem(
         get('distro'), f'{get("major-version")}.{get("minor-version")}',
         get('product-name'), mountpoints)
@@ -102,9 +103,20 @@ class Tree:
         # a mount point comes after those above it
         for point in sorted(mountpoints):
             if point != '/' and self._is_folder(point):
-                appliance.command('mount-ro', mountpoints[point], point)
+                self._mount(mountpoints[point], point)
         #: what /etc/fstab is to say in a base
         self.reduced_fstab = fstab.reduce(text, known, mountpoints)
+
+    def _mount(self, mountable, point):
+        """Mount a filesystem of the image, where the image's links lead to.
+
+        They must not be followed by the appliance itself: it would mount the
+        filesystem over its own programs.
+        """
+        # a line feed in it is refused below
+        point = '\n'.join(self._appliance.command('realpath', point))
+        if point != '/':
+            self._appliance.command('mount-ro', mountable, point)
 
     def is_file(self, path):
         """Return whether path is a regular file, at the end of its links."""

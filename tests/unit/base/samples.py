@@ -52,6 +52,23 @@ class Tree:
         return (self.read(path, max_bytes) or b'').decode(errors='replace')
 
 
+class Appliance:
+    """What libguestfs's appliance answers, and what it was told.
+
+    :param answers: {words of a command, one string: lines}; of commands that
+        are not in it, the answer is no line
+    :ivar commands: the commands, one string each
+    """
+
+    def __init__(self, answers):
+        self._answers = answers
+        self.commands = []
+
+    def command(self, *words):
+        self.commands.append(' '.join(words))
+        return self._answers.get(self.commands[-1], [])
+
+
 def write_base(folder, key, content=b'root filesystem', **facts):
     """Write a base directory, whole and small, into an existing folder.
 

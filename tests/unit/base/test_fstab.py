@@ -139,6 +139,7 @@ class IdentifiersTest(testtools.TestCase):
             ('list-filesystems',): ['/dev/sda1: unknown', '/dev/sda2: vfat',
                                     '/dev/sda5: swap',
                                     'btrfsvol:/dev/sda3/@: btrfs',
+                                    'btrfsvol:/dev/sda3/a', 'b: btrfs', '',
                                     '/dev/vg/root: ext4'],
             ('blkid', '/dev/sda2'): ['LABEL: EFI', 'UUID: AB-CD', 'TYPE: vfat',
                                      'PART_ENTRY_UUID: 0b9c',

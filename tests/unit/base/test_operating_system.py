@@ -1,0 +1,88 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import fixtures
+import testtools
+
+from nova_flexmem.base import operating_system
+from nova_flexmem import exception
+from tests.unit.base import samples
+
+_FOUND = {'inspect-os': ['/dev/sda1'],
+          'inspect-get-type /dev/sda1': ['linux'],
+          'inspect-get-arch /dev/sda1': ['x86_64'],
+          'inspect-get-distro /dev/sda1': ['debian'],
+          'inspect-get-major-version /dev/sda1': ['12'],
+          'inspect-get-minor-version /dev/sda1': ['7'],
+          'inspect-get-product-name /dev/sda1': ['Debian GNU/Linux'],
+          'inspect-get-mountpoints /dev/sda1': ['/: /dev/sda1',
+                                                '/home: /dev/sda2']}
+
+
+class FindTest(testtools.TestCase):
+
+    def find(self, **changes):
+        return operating_system.find(samples.Appliance(_FOUND | {
+            f'inspect-get-{what.replace("_", "-")} /dev/sda1': lines
+            for what, lines in changes.items()}), '/images/disk')
+
+    def test_debian(self):
+        self.assertEqual(operating_system.OperatingSystem(
+            'debian', '12.7', 'Debian GNU/Linux',
+            {'/': '/dev/sda1', '/home': '/dev/sda2'}), self.find())
+
+    def test_a_name_that_a_terminal_would_obey(self):
+        self.assertEqual('\\x1b[2J x', self.find(
+            product_name=['\x1b[2J', 'x']).product)
+
+    def test_mount_points_with_odd_names(self):
+        self.assertEqual(
+            {'/': '/dev/sda1', '/a': 'b: /dev/sda2'},
+            self.find(mountpoints=['/a: b: /dev/sda2', '/a', '', 'x:',
+                                   '/: /dev/sdb']).mountpoints)
+
+    def test_other_systems(self):
+        for changes, said in (({'type': ['windows']}, 'windows'),
+                              ({'type': []}, 'operating system is'),
+                              ({'arch': ['aarch64']}, 'aarch64')):
+            e = self.assertRaises(exception.ImageRefused, self.find,
+                                  **changes)
+            self.assertIn(said, str(e))
+
+
+class MountTest(testtools.TestCase):
+
+    def mounted(self, mountpoints, links):
+        answers = {}
+        for point in mountpoints:
+            answers[f'is-dir {point} followsymlinks:true'] = ['true']
+            answers[f'realpath {point}'] = [links.get(point, point)]
+        appliance = samples.Appliance(answers)
+        operating_system.Tree(appliance, operating_system.OperatingSystem(
+            'debian', '12', '', mountpoints | {'/': '/dev/sda1'}),
+            self.useFixture(fixtures.TempDir()).path)
+        return [command.removeprefix('mount-ro ')
+                for command in appliance.commands
+                if command.startswith('mount-ro')]
+
+    def test_all_mount_points(self):
+        self.assertEqual(
+            ['/dev/sda1 /', '/dev/sda2 /boot', '/dev/sda3 /boot/efi'],
+            self.mounted({'/boot/efi': '/dev/sda3', '/boot': '/dev/sda2'},
+                         {}))
+
+    def test_links_are_followed_in_the_image(self):
+        """Else the appliance would mount over its own /usr/bin."""
+        self.assertEqual(
+            ['/dev/sda1 /', '/dev/sda2 /usr/bin'],
+            self.mounted({'/home': '/dev/sda2', '/up': '/dev/sda3'},
+                         {'/home': '/usr/bin', '/up': '/'}))
