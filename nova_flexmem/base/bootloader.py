@@ -15,6 +15,8 @@
 import re
 import shlex
 
+from nova_flexmem.base import grub
+
 #: Arguments about a root device or another initramfs: ours replaces them.
 #: Behind -- all would be for init, ours too.
 _DROPPED = re.compile(
@@ -22,10 +24,7 @@ _DROPPED = re.compile(
     r'resume_offset|noresume|initrd|cryptdevice|--|'
     r'rd\.(lvm|luks|md|dm)(\.\w+)*)(=.*)?', re.DOTALL)
 
-_GRUB_CONFIGS = ('/boot/grub/grub.cfg', '/boot/grub2/grub.cfg')
 _GRUB_ENVIRONMENTS = ('/boot/grub/grubenv', '/boot/grub2/grubenv')
-_ENTRIES = '/boot/loader/entries'
-_MAX_ENTRIES = 50
 
 #: In /etc/default/grub; to split much longer ones takes shlex a minute.
 _MAX_VALUE_CHARACTERS = 16384
@@ -67,7 +66,7 @@ def _is_kept(word):
 
 
 def _from_grub_menu(tree, release):
-    for path in _GRUB_CONFIGS:
+    for path in grub.MENUS:
         for line in tree.read_text(path).splitlines():
             words = line.split(None, 2)
             if (len(words) > 1 and words[0] in ('linux', 'linux16',
@@ -78,12 +77,9 @@ def _from_grub_menu(tree, release):
 
 
 def _from_entries(tree, release):
-    names = [name for name in tree.names(_ENTRIES)
-             if re.fullmatch(r'[\w.+~-]+\.conf', name)]
-    for name in sorted(names)[:_MAX_ENTRIES]:
+    for path in grub.entries(tree):
         fields = dict(
-            line.split(None, 1) for line in
-            tree.read_text(f'{_ENTRIES}/{name}').splitlines()
+            line.split(None, 1) for line in tree.read_text(path).splitlines()
             if len(line.split(None, 1)) == 2)
         if release in (fields.get('version'),
                        fields.get('linux', '').rpartition('vmlinuz-')[2]):

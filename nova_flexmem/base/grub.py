@@ -22,16 +22,32 @@ import posixpath
 import re
 
 #: Where the entries of the boot loader specification are, NAME.conf each.
-ENTRIES = '/boot/loader/entries'
+_ENTRIES = '/boot/loader/entries'
+_ENTRY = re.compile(r'[\w.+~-]+\.conf')
+_MAX_ENTRIES = 200
 
 MENUS = ('/boot/grub/grub.cfg', '/boot/grub2/grub.cfg')
 
 _LINUX = re.compile(r'(\s*(?:linux|linux16|linuxefi)\s+)(\S+)(.*)')
 _INITRD = re.compile(r'(\s*(?:initrd|initrd16|initrdefi)\s+)(\S.*)')
-_SEARCH = re.compile(r'\s*search\s.*--set=root\b.*\s(\S+)\s*')
 _FIELD = re.compile(r'(\w+)\s+(.*)')
 _OURS = re.compile(r'flexmem\.\w+=\S*|swiotlb=noforce')
 _ROOT = re.compile(r'(?:root|rootflags|rootfstype)=\S*')
+_UUID = re.compile(r'[0-9A-Za-z-]{1,64}', re.ASCII)
+
+#: What an image says of its root, at most, and what that makes of a text that
+#: has very many places for it.
+_MAX_ROOT_CHARACTERS = 256
+_MAX_TEXT_CHARACTERS = 4 << 20
+
+
+def entries(tree):
+    """Return the paths of an image's entries, sorted.
+
+    :param tree: the image's operating_system.Tree
+    """
+    names = sorted(filter(_ENTRY.fullmatch, tree.names(_ENTRIES)))
+    return [f'{_ENTRIES}/{name}' for name in names[:_MAX_ENTRIES]]
 
 
 def adapt(menu, original, delta_uuid):
@@ -50,10 +66,10 @@ def adapt(menu, original, delta_uuid):
     uuid = _boot_uuid(original)
     if not known or uuid is None:
         raise ValueError('the image\'s own menu names no root device')
-    root = ' '.join(_ROOT.findall(known[0][3]))
-    folder = posixpath.dirname(known[0][2])
-    lines = [_adapted(line, root, folder) for line in menu.splitlines()]
-    return '\n'.join(lines).replace(delta_uuid, uuid) + '\n'
+    root = _checked(' '.join(_ROOT.findall(known[0][3])))
+    folder = _checked(posixpath.dirname(known[0][2]))
+    return _joined(_adapted(line, root, folder)
+                   for line in menu.splitlines()).replace(delta_uuid, uuid)
 
 
 def adapt_entry(entry, originals):
@@ -75,20 +91,23 @@ def adapt_entry(entry, originals):
             break
     else:
         raise ValueError('no entry of the image names a root device')
-    lines = []
-    for line in entry.splitlines():
-        match = _FIELD.fullmatch(line)
-        name, value = (match[1], match[2]) if match else ('', '')
-        if name == 'options':
-            line = ' '.join([name, *root, *(
-                word for word in value.split()
-                if not _ROOT.fullmatch(word) and not _OURS.fullmatch(word))])
-        elif name in ('linux', 'initrd'):
-            folder = posixpath.dirname(known['linux'])
-            line = ' '.join([name, *(_into(folder, path)
-                                     for path in value.split())])
-        lines.append(line)
-    return '\n'.join(lines) + '\n'
+    root = _checked(' '.join(root))
+    folder = _checked(posixpath.dirname(known['linux']))
+    return _joined(_adapted_field(line, root, folder)
+                   for line in entry.splitlines())
+
+
+def _adapted_field(line, root, folder):
+    match = _FIELD.fullmatch(line)
+    name, value = (match[1], match[2]) if match else ('', '')
+    if name == 'options':
+        return ' '.join([name, root, *(
+            word for word in value.split()
+            if not _ROOT.fullmatch(word) and not _OURS.fullmatch(word))])
+    if name in ('linux', 'initrd'):
+        return ' '.join([name, *(_into(folder, path)
+                                 for path in value.split())])
+    return line
 
 
 def _fields(entry):
@@ -109,6 +128,23 @@ def _adapted(line, root, folder):
     return line
 
 
+def _checked(text):
+    if len(text) > _MAX_ROOT_CHARACTERS:
+        raise ValueError('what the image says of its root device is too long')
+    return text
+
+
+def _joined(lines):
+    kept = []
+    characters = 0
+    for line in lines:
+        kept.append(f'{line}\n')
+        characters += len(kept[-1])
+        if characters > _MAX_TEXT_CHARACTERS:
+            raise ValueError('it is too long')
+    return ''.join(kept)
+
+
 def _into(folder, path):
     return posixpath.join(folder, posixpath.basename(path))
 
@@ -117,9 +153,9 @@ def _boot_uuid(menu):
     """Return the uuid that a menu searches for before it loads a kernel."""
     uuid = None
     for line in menu.splitlines():
-        search = _SEARCH.fullmatch(line)
-        if search:
-            uuid = search[1]
+        words = line.split()
+        if words[:1] == ['search'] and '--set=root' in words[1:-1]:
+            uuid = words[-1] if _UUID.fullmatch(words[-1]) else None
         elif _LINUX.fullmatch(line):
             return uuid
     return None

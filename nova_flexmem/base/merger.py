@@ -86,7 +86,12 @@ class Merger:
             f'head -c {self._size_bytes} {self.drive.device} > /tmp/merge.zip'
             f'\nmkdir {_DELTA}\n'
             f'mount -t ext4 -o ro,nosuid,nodev {device} {_DELTA}')
-        return ' '.join(appliance.command('vfs-uuid', device))
+        found = ' '.join(appliance.command('vfs-uuid', device))
+        if not found:
+            raise exception.ImageRefused(
+                image=self._name, reason='not a delta: its filesystem has no'
+                ' uuid')
+        return found
 
     def run(self, command):
         """Run it; see merge.__main__ for the commands and what they say.

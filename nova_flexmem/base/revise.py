@@ -19,6 +19,7 @@ from nova_flexmem.base import grub
 from nova_flexmem.base import operating_system
 
 _MENU_BYTES = 1 << 20
+_ENTRY_BYTES = 1 << 16
 _FSTAB_BYTES = 1 << 16
 
 
@@ -60,11 +61,10 @@ class Reviser:
 
     def _boot_files(self):
         """Return {path: text} of the boot loader's files on devices."""
-        entries = [f'{grub.ENTRIES}/{name}'
-                   for name in self._tree.names(grub.ENTRIES)
-                   if name.endswith('.conf')]
-        return {path: self._tree.read_text(path, _MENU_BYTES)
-                for path in (*grub.MENUS, *entries)}
+        return {path: self._tree.read_text(path, size)
+                for paths, size in ((grub.MENUS, _MENU_BYTES),
+                                    (grub.entries(self._tree), _ENTRY_BYTES))
+                for path in paths}
 
     def _write(self, path, text, revised):
         """Give a file another content; the rest of it stays."""

@@ -30,6 +30,7 @@ from nova_flexmem.base.merge import files
 from nova_flexmem.base.merge import tree
 from nova_flexmem.base.merge import upper
 from nova_flexmem.base import revise
+from tests.unit.base import samples
 
 _PREFIX = 'user.overlay.'
 
@@ -377,6 +378,27 @@ class MenuTest(testtools.TestCase):
         menu = _ORIGINAL_MENU.replace('timeout=0', 'timeout=9')
         self.assertEqual(menu, grub.adapt(menu, _ORIGINAL_MENU, _DELTA_UUID))
 
+    def test_menu_that_takes_long_to_read(self):
+        line = 'search ' + '--set=root-' * 90000
+        original = f'{line}\n{_ORIGINAL_MENU}\n'
+        with fixtures.Timeout(20, gentle=True):
+            self.assertIn(_BOOT_UUID, grub.adapt(_GUEST_MENU, original,
+                                                 _DELTA_UUID))
+
+    def test_menus_that_would_fill_the_memory(self):
+        for original, menu, said in (
+                (_ORIGINAL_MENU.replace(_BOOT_UUID, 'u' * 1000000),
+                 f'{_DELTA_UUID} ' * 20000, 'no root device'),
+                (_ORIGINAL_MENU.replace('debian-root', 'r' * 1000000),
+                 f'{_DELTA_UUID}\n' + 'linux a\n' * 100000, 'too long'),
+                (_ORIGINAL_MENU.replace('\t/vmlinuz', f'\t/{"r/" * 100}v'),
+                 f'{_DELTA_UUID}\ninitrd' + ' a' * 500000, 'too long'),
+                (_ORIGINAL_MENU.replace('\t/vmlinuz', f'\t/{"r" * 9999}/v'),
+                 _GUEST_MENU, 'too long')):
+            e = self.assertRaises(ValueError, grub.adapt, menu, original,
+                                  _DELTA_UUID)
+            self.assertIn(said, str(e))
+
     def test_image_without_a_menu(self):
         self.assertRaises(ValueError, grub.adapt, _GUEST_MENU, '',
                           _DELTA_UUID)
@@ -413,6 +435,24 @@ options root=UUID=5-6 rootflags=subvol=root console=ttyS0
                          grub.adapt_entry(_ORIGINAL_ENTRY, []))
         entry = 'linux /vmlinuz\noptions $kernelopts\n'
         self.assertEqual(entry, grub.adapt_entry(entry, []))
+
+    def test_entries_that_would_fill_the_memory(self):
+        options = 'options flexmem.base=x\n'
+        for original, entry in (
+                (_ORIGINAL_ENTRY.replace('5-6', '5' * 60000), _ENTRY),
+                (_ORIGINAL_ENTRY.replace('5-6', '5' * 200),
+                 options * 100000)):
+            e = self.assertRaises(ValueError, grub.adapt_entry, entry,
+                                  [original])
+            self.assertIn('too long', str(e))
+
+    def test_entries_that_count(self):
+        names = [f'{n:04}.conf' for n in range(3000)]
+        found = grub.entries(samples.Tree({
+            f'/boot/loader/entries/{name}': ''
+            for name in (*names, 'a.txt', "b'.conf", 'c\n.conf')}))
+        self.assertEqual([f'/boot/loader/entries/{name}'
+                          for name in names[:200]], found)
 
     def test_image_without_entries(self):
         self.assertRaises(ValueError, grub.adapt_entry, _ENTRY, [])
