@@ -37,7 +37,7 @@ class Links:
         self._prefix = prefix
         self._index = index
         # by inode number in the upper layer
-        self._copies = {}  # (a path, status)
+        self._copies = {}  # (a path, status, marks)
         self._names: collections.Counter = collections.Counter()
         self._replaced = collections.defaultdict(set)  # keys it is in place of
         # by key, the (device, inode number) in the image
@@ -54,7 +54,8 @@ class Links:
         """
         copied = found.st_ino in self._index and stat.S_ISREG(found.st_mode)
         if copied:
-            self._copies[found.st_ino] = path, found
+            self._copies[found.st_ino] = path, found, upper_module.marks(
+                path, self._prefix)
             self._names[found.st_ino] += 1
         below = files.status(lower) if lower else None
         if below is None:
@@ -88,16 +89,18 @@ class Links:
             image belong to, it is not clear which
         """
         found: dict[int, tuple[int, int]] = {}
+        taken = set()
         fitting = {number: self._fitting(number) for number in self._copies}
         # those that are where the file was in the image, then what is left
         for known in (self._replaced, None):
             for number, keys in fitting.items():
-                keys = [key for key in keys if key not in found.values()
+                keys = [key for key in keys if key not in taken
                         and (known is None or key in known[number])]
                 if len(keys) == 1 and number not in found:
                     found[number] = keys[0]
+                    taken.add(keys[0])
         return ({number: self._paths[key] for number, key in found.items()},
-                [path for number, (path, _status) in self._copies.items()
+                [path for number, (path, *_more) in self._copies.items()
                  if number not in found and self._missing(number, 0) > 0])
 
     def _fitting(self, number):
@@ -111,6 +114,6 @@ class Links:
 
         :param lower_names: links of the file in the image
         """
-        path, found = self._copies[number]
-        return upper_module.marks(path, self._prefix).names(
-            found.st_nlink, lower_names) - self._names[number]
+        _path, found, marks = self._copies[number]
+        return (marks.names(found.st_nlink, lower_names)
+                - self._names[number])

@@ -17,6 +17,7 @@ are bytes.
 """
 
 import os
+import re
 import stat
 import uuid
 
@@ -27,6 +28,9 @@ PREFIX = 'trusted.overlay.'
 
 #: Before the file handle in "origin": struct ovl_fb in fs/overlayfs/.
 _ORIGIN_UUID = slice(5, 21)
+
+#: "nlink": the difference to the number of names in upper layer or image.
+_NAMES = re.compile(rb'([UL])([+-]\d{1,9})')
 
 
 class Marks:
@@ -85,10 +89,15 @@ class Marks:
 
         :param upper_names: links to it in upper layer and index
         :param lower_names: links in the image
+        :raises: Unmergeable
         """
         counted = self._marks.get('nlink', b'U+0')
-        begin = upper_names if counted[:1] == b'U' else lower_names
-        return begin + int(counted[1:])
+        match = _NAMES.fullmatch(counted)
+        if not match:
+            raise files.Unmergeable(
+                f'a file in it counts its names as {counted[:20]!r}')
+        begin = upper_names if match[1] == b'U' else lower_names
+        return begin + int(match[2])
 
 
 def marks(path, prefix=PREFIX):
@@ -115,6 +124,7 @@ def origins(upper, prefix=PREFIX):
     # what of the image shows through in a folder; None: nothing
     below: dict[bytes, bytes | None] = {}
     renamed: dict[bytes, bytes] = {}
+    taken = set()
     for path, found in folders(upper, prefix):
         redirect = found.redirect
         parent = below.get(os.path.dirname(path)) if path != upper else b''
@@ -130,13 +140,14 @@ def origins(upper, prefix=PREFIX):
             origin = os.path.join(parent, redirect or os.path.basename(path))
         below[path] = origin
         if redirect:
-            if (not redirect.strip(b'/')
+            if (not redirect.strip(b'/') or b'\0' in origin
                     or not {b'', b'.', b'..'}.isdisjoint(origin.split(b'/'))
-                    or origin in renamed.values()):
+                    or origin in taken):
                 raise files.Unmergeable(
                     f'{os.fsdecode(path)} says that it was'
                     f' {os.fsdecode(redirect)!r}, which can not be')
             renamed[path] = origin
+            taken.add(origin)
     return renamed
 
 

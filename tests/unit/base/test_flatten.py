@@ -205,7 +205,8 @@ class MergeTest(testtools.TestCase):
              'c': None, 'c/deep': None, 'c/deep/y': 'of inner'}, self.tree())
 
     def test_redirects_that_can_not_be(self):
-        for number, redirect in enumerate((b'/a/../..', b'..', b'/', b'//a')):
+        for number, redirect in enumerate((b'/a/../..', b'..', b'/', b'//a',
+                                           b'/a\0b', b'a\0')):
             path = self.make(f'upper/d{number}/', redirect=redirect)
             self.assert_unmergeable('which can not be')
             os.rmdir(path)
@@ -278,6 +279,14 @@ class MergeTest(testtools.TestCase):
         self.assertEqual([path], self.merge().unclear)
         self.assertEqual({'moved': 'after', 'a2': 'before', 'b2': 'before'},
                          self.tree())
+
+    def test_names_that_can_not_be_counted(self):
+        for count in (b'', b'x', b'U', b'U+', b'X+1', b'L+1 ', b'U+' +
+                      b'9' * 500):
+            self.make('upper/moved', nlink=count)
+            if not os.path.exists(self.path('index/handle')):
+                self._link('upper/moved', 'index/handle')
+            self.assert_unmergeable('counts its names')
 
     def test_mount_points(self):
         self.make('target/boot/kernel')
