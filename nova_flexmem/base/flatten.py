@@ -233,6 +233,7 @@ class _Flatten:
             raise exception.ImageRefused(
                 image=self._delta.path, reason=f'{e}; remove the file in the'
                 ' instance and take another snapshot')
+        said['unclear'] = [*map(exception.one_line, said['unclear'])]
         for path in said['unclear']:
             LOG.warning('%(path)s was a hard link in the image, and the guest'
                         ' moved it: other names of it keep the content they'

@@ -39,6 +39,26 @@ _SECTOR_BYTES = 512
 _DELTA, _TREE = '/tmp/delta', '/sysroot'
 
 
+def _is_count(value):
+    return type(value) is int and value >= 0
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+#: What the program says: the fields, and what they can be.
+_SAYS = {
+    'survey': {
+        'lower_uuid': lambda value: value is None or _is_text(value),
+        'size_bytes': _is_count},
+    'merge': {
+        'written': _is_count, 'removed': _is_count,
+        'unclear': lambda value: (isinstance(value, list)
+                                  and all(map(_is_text, value)))}}
+_FAILURES = ({'full': _is_text}, {'refused': _is_text})
+
+
 class Full(exception.FlexMemException):
     """There is no room in a filesystem of the image."""
 
@@ -96,21 +116,38 @@ class Merger:
     def run(self, command):
         """Run it; see merge.__main__ for the commands and what they say.
 
-        :raises: ImageRefused, Full
+        :raises: ImageRefused, Full; ProgramFailed if it says something else
         """
         words = b'\0'.join(os.fsencode(word) for word in (
             command, _DELTA, _TREE, *self._direct_paths))
         # the appliance has no locale, and the names of files are bytes
-        said = json.loads('\n'.join(self._appliance.shell(
+        said = _parsed(command, self._appliance.shell(
             f'echo {base64.b64encode(words).decode()} | base64 -d |'
             ' PYTHONPATH=/tmp/merge.zip PYTHONUTF8=1'
-            f' xargs -0 python3 -B -m {merge.__name__}')))
+            f' xargs -0 python3 -B -m {merge.__name__}'))
         if 'full' in said:
             raise Full(point=said['full'])
         if 'refused' in said:
             raise exception.ImageRefused(image=self._name,
                                          reason=said['refused'])
         return said
+
+
+def _parsed(command, lines):
+    """Return what the program said.
+
+    It comes from the appliance, whose kernel read the tenant's filesystems.
+    """
+    try:
+        said = json.loads('\n'.join(lines))
+        if not any(said.keys() == fields.keys() and
+                   all(fits(said[name]) for name, fits in fields.items())
+                   for fields in (*_FAILURES, _SAYS[command])):
+            raise ValueError('it has other fields')
+    except (ValueError, AttributeError, RecursionError) as e:
+        raise exception.ProgramFailed(program=f'merge {command}',
+                                      reason=f'not a usable answer: {e}')
+    return said
 
 
 def add_packages(home):
