@@ -42,13 +42,21 @@ class Content:
 
 
 def measure(appliance):
-    """Return the Content at /sysroot in an appliance."""
-    blocks, inodes = appliance.shell(
+    """Return the Content at /sysroot in an appliance.
+
+    :raises: ProgramFailed
+    """
+    said = appliance.shell(
         "find /sysroot -printf '%D:%i %y %s\\n' | sort -u | gawk '"
         '{ inodes++; size = $2 == "d" && $3 < 4096 ? 4096 : $3;'
         ' blocks += int((size + 4095) / 4096) }'
-        " END { print blocks, inodes }'")[0].split()
-    return Content(int(blocks), int(inodes))
+        " END { print blocks, inodes }'")
+    try:
+        blocks, inodes = map(int, ' '.join(said).split())
+    except ValueError:
+        raise exception.ProgramFailed(
+            program='find', reason=f'what it says is no size: {said[:1]}')
+    return Content(max(0, blocks), max(0, inodes))
 
 
 class RootFilesystem(abc.ABC):
