@@ -16,6 +16,9 @@ import re
 
 from nova_flexmem import exception
 
+#: In what part-list says, of each partition.
+_START = re.compile(r'part_num: (\d{1,9})\s+part_start: (\d{1,20})\b')
+
 _PARTITION = re.compile(r'(/dev/sda)(\d+)')
 _GROWING = ('ext2', 'ext3', 'ext4', 'xfs', 'btrfs')
 
@@ -63,14 +66,9 @@ class Growth:
             self._appliance.command('btrfs-filesystem-resize', '/')
 
     def _grow_partition(self, disk, number):
-        starts = {}
-        for line in self._appliance.command('part-list', disk):
-            name, _colon, value = line.strip().partition(': ')
-            if name == 'part_num':
-                current = int(value)
-            elif name == 'part_start':
-                starts[current] = int(value)
-        if max(starts, key=starts.__getitem__) != number:
+        starts = {int(found): int(start) for found, start in _START.findall(
+            '\n'.join(self._appliance.command('part-list', disk)))}
+        if max(starts, key=starts.__getitem__, default=None) != number:
             raise self._refused('another partition is behind it')
         if self._appliance.command('part-get-parttype', disk) == ['gpt']:
             self._appliance.command('part-expand-gpt', disk)

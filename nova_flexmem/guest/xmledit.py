@@ -55,7 +55,7 @@ def size_kib(element):
     unit = element.get('unit', 'KiB')
     if unit not in _UNITS:
         raise ValueError(f'<{element.tag}> is in unit {unit}; use KiB')
-    return -(-int(element.text) * _UNITS[unit] // 1024)
+    return -(-int(element.text or '') * _UNITS[unit] // 1024)
 
 
 def insert(parent, index, element):

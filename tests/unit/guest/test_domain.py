@@ -208,6 +208,9 @@ class RefusalTest(testtools.TestCase):
     def test_no_memory(self):
         memory = '<memory unit="MiB">512</memory>'
         self._refused_with('no memory', memory, '')
+        for words in ('', '<!-- 512 -->', 'much'):
+            self._refused_with('invalid literal', memory,
+                               f'<memory>{words}</memory>')
         self._refused_with('no memory', memory, '<memory>0</memory>')
 
     def test_unknown_unit_of_memory(self):
