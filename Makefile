@@ -2,8 +2,12 @@
 
 SUITES ?= static docs unit functional lifecycle cloud
 
+# Of make fuzz: how long each target runs, and which; none: all
+SECONDS ?= 60
+TARGETS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test genconfig clean
+.PHONY: help demo test cloud-test fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -12,6 +16,8 @@ help:
 	@echo 'make test       all checks and tests that this machine can run'
 	@echo '                (a part: make test SUITES="unit"; all: $(SUITES))'
 	@echo 'make cloud-test all tests of a cloud with two hosts on this machine'
+	@echo 'make fuzz       fuzz the parsers of what tenants have a say in'
+	@echo '                (make fuzz SECONDS=600 TARGETS="disk menu")'
 	@echo 'make genconfig  write the sample configuration again'
 	@echo 'make clean      remove what these targets made in this tree'
 
@@ -32,6 +38,10 @@ test:
 cloud-test:
 	@tools/setup.sh demo test cloud
 	@tools/test.sh cloud-all
+
+fuzz:
+	@tools/setup.sh test fuzz
+	.venv/bin/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
 
 genconfig:
 	@tools/setup.sh demo test

@@ -12,7 +12,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# Usage: tools/setup.sh PROFILE...      (profiles: demo, test, cloud)
+# Usage: tools/setup.sh PROFILE...      (profiles: demo, test, cloud, fuzz)
 #
 # Installs what bindep.txt lists for the profiles and is missing, and makes
 # .venv with nova-flexmem in it. Takes seconds where all of it is there.
@@ -108,7 +108,8 @@ missing_packages() {
 
 digest() {
     cat tools/setup.sh setup.cfg pyproject.toml requirements.txt \
-        test-requirements.txt doc/requirements.txt .venv/home | sha256sum
+        test-requirements.txt doc/requirements.txt \
+        tests/fuzz/requirements.txt .venv/home | sha256sum
 }
 
 install_nova_flexmem() {
@@ -120,6 +121,8 @@ install_nova_flexmem() {
     for profile in "$@"; do
         if [[ $profile == test ]]; then
             wanted+=(-r test-requirements.txt -r doc/requirements.txt)
+        elif [[ $profile == fuzz ]]; then
+            wanted+=(-r tests/fuzz/requirements.txt)
         fi
     done
     say "installing Python packages into .venv"
@@ -137,7 +140,7 @@ ready() {
 
 main() {
     local profile missing
-    [[ $# -gt 0 ]] || die "usage: tools/setup.sh PROFILE... (demo, test, cloud)"
+    [[ $# -gt 0 ]] || die "usage: tools/setup.sh PROFILE... (demo, test, cloud, fuzz)"
     [[ $(uname -m) == x86_64 ]] || die "$(uname -m) is not supported: x86_64"
     if ! $PYTHON -c 'import ensurepip, venv' 2> /dev/null; then
         install_packages python3-venv
