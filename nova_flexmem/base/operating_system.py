@@ -140,8 +140,8 @@ class Tree:
         """
         if not self.is_file(path):
             return None
-        size = int(self._appliance.command('filesize', path)[0])
-        if size > max_bytes:
+        size = ' '.join(self._appliance.command('filesize', path))
+        if not size.isdecimal() or len(size) > 19 or int(size) > max_bytes:
             raise exception.ProgramFailed(
                 program='guestfish', reason=f'{path} in the image has {size}'
                 f' bytes; {max_bytes} at most are read')

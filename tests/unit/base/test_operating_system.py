@@ -86,3 +86,31 @@ class MountTest(testtools.TestCase):
             ['/dev/sda1 /', '/dev/sda2 /usr/bin'],
             self.mounted({'/home': '/dev/sda2', '/up': '/dev/sda3'},
                          {'/home': '/usr/bin', '/up': '/'}))
+
+
+class ReadTest(testtools.TestCase):
+
+    def read(self, *size):
+        folder = self.useFixture(fixtures.TempDir()).path
+
+        class Appliance(samples.Appliance):
+            def command(self, *words):
+                if words[0] == 'download':
+                    with open(words[2], 'w') as f:
+                        f.write('content')
+                return super().command(*words)
+
+        tree = operating_system.Tree(
+            Appliance({'is-file /file followsymlinks:true': ['true'],
+                       'filesize /file': [*size]}),
+            operating_system.OperatingSystem('debian', '12', '',
+                                             {'/': '/dev/sda1'}), folder)
+        return tree.read('/file', 7)
+
+    def test_content(self):
+        self.assertEqual(b'content', self.read('7'))
+
+    def test_sizes_that_are_too_large_or_none(self):
+        for size in (['8'], ['-1'], [], ['x'], ['9' * 5000], ['7', '7']):
+            e = self.assertRaises(exception.ProgramFailed, self.read, *size)
+            self.assertIn('/file in the image', str(e))
