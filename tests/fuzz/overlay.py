@@ -40,6 +40,8 @@ def upper_layer(data):
             os.mkdir(os.path.join(top, folder))
         with open(os.path.join(top, b'outside', b'file'), 'wb') as f:
             f.write(b'canary')
+        os.link(os.path.join(top, b'outside', b'file'),
+                os.path.join(top, b'outside', b'link'))
         for line in data.split(b'\n')[:50]:
             with contextlib.suppress(OSError, ValueError, TypeError):
                 _make(top, *[urllib.parse.unquote_to_bytes(word)

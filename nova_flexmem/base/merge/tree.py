@@ -126,6 +126,10 @@ class Merge:
             if stat.S_ISDIR(found.st_mode):
                 if path in self._staged:
                     below = self._staged[path]
+                elif below and not self._is_folder(below):
+                    # replaced; a symbolic link may lead out of the image
+                    links.see(path, found, below)
+                    below = None
                 elif upper_module.marks(path, self._prefix).opaque:
                     if below:
                         links.hide(below)

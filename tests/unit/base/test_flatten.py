@@ -255,6 +255,30 @@ class MergeTest(testtools.TestCase):
         self.assertEqual([], self.merge().unclear)
         self.assertEqual({'moved': 'after', 'two': 'after'}, self.tree())
 
+    def test_copied_up_hard_link_behind_a_symbolic_link(self):
+        """The guest had a folder there; the image's link leads elsewhere."""
+        self.make('outside/file', 'before')
+        self._link('outside/file', 'outside/link')
+        self.make('target/')
+        os.symlink(self.path('outside'), self.path('target/folder'))
+        self.make('upper/folder/file', 'after', nlink=b'U+0')
+        self._link('upper/folder/file', 'index/handle')
+        self.merge()
+        self.assertEqual({'folder': None, 'folder/file': 'after'},
+                         self.tree())
+        with open(self.path('outside/file')) as f:
+            self.assertEqual('before', f.read())
+
+    def test_folder_in_the_place_of_a_hard_link(self):
+        self.make('target/one', 'before')
+        self._link('target/one', 'target/two')
+        self.make('upper/one/file', 'new')
+        self.make('upper/moved', 'after', nlink=b'L+0')
+        self._link('upper/moved', 'index/handle')
+        self.assertEqual([], self.merge().unclear)
+        self.assertEqual({'one': None, 'one/file': 'new', 'moved': 'after',
+                          'two': 'after'}, self.tree())
+
     def test_copied_up_hard_links_of_two_kinds(self):
         """The one in its place tells which the other must be."""
         for name in ('a', 'b'):
