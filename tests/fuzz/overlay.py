@@ -25,7 +25,7 @@ from nova_flexmem.base.merge import upper
 
 _PREFIX = 'user.overlay.'
 _MARKS = ('opaque', 'redirect', 'nlink', 'metacopy', 'origin')
-_LAYERS = (b'upper', b'target', b'index')
+_LAYERS = (b'upper', b'target', b'index', b'direct')
 
 
 def upper_layer(data):
@@ -36,7 +36,7 @@ def upper_layer(data):
     """
     with tempfile.TemporaryDirectory() as name:
         top = os.fsencode(name)
-        for folder in (*_LAYERS, b'outside'):
+        for folder in (b'upper', b'target', b'index', b'outside'):
             os.mkdir(os.path.join(top, folder))
         with open(os.path.join(top, b'outside', b'file'), 'wb') as f:
             f.write(b'canary')
@@ -52,12 +52,15 @@ def upper_layer(data):
             merging = tree.Merge(
                 os.path.join(top, b'upper'), target,
                 files.Mounts({target: b'ext4'}), prefix=_PREFIX,
-                index=merge_main._inodes(os.path.join(top, b'index')))
+                index=merge_main._inodes(top))
             merging.run()
         assert _state(top) == before
         with contextlib.suppress(files.Unmergeable, OSError):
-            merge_main.direct_folders(os.path.join(top, b'upper'),
-                                      [b'/a', b'/b/c'])
+            found = merge_main.direct_folders(os.path.join(top, b'direct'),
+                                              [b'/a', b'/b/c'])
+            for folder in found.values():
+                assert os.path.realpath(folder).startswith(
+                    os.path.join(os.path.realpath(top), b'direct/')), folder
         for _path, marks in upper.folders(os.path.join(top, b'upper'),
                                           _PREFIX):
             marks.lower_uuid
@@ -84,7 +87,8 @@ def _make(top, what, path, more=b''):
 def _path(top, path):
     """Return a path in one of the layers, by no symbolic link."""
     names = [name for name in path.split(b'/') if name.strip(b'.')]
-    if not names or names[0] not in _LAYERS:
+    if not names or names[0] not in _LAYERS or (
+            len(names) == 1 and names[0] != b'direct'):
         raise ValueError('not in a layer')
     path = top
     for name in names[:-1]:

@@ -44,7 +44,7 @@ _RECURSION_LIMIT = 10000
 def survey(delta, _target, paths):
     """Say what is on a delta."""
     upper = os.path.join(delta, b'upper')
-    if not os.path.isdir(upper) or os.path.islink(upper):
+    if not _is_folder(upper):
         raise files.Unmergeable(
             'no upper layer in it; it is not the delta of an instance that'
             ' was ever started')
@@ -59,7 +59,7 @@ def merge(delta, target, paths):
     mounts = files.Mounts.below(target)
     merging = tree.Merge(
         os.path.join(delta, b'upper'), target, mounts, kept=_KEPT,
-        index=_inodes(os.path.join(delta, b'work', b'index')))
+        index=_inodes(os.path.join(delta, b'work')))
     merging.run()
     for path, folder in direct_folders(os.path.join(delta, b'direct'),
                                        paths).items():
@@ -83,7 +83,7 @@ def direct_folders(direct, paths):
     def descend(folder, path):
         for name in sorted(os.listdir(folder)):
             below, inside = os.path.join(folder, name), path + b'/' + name
-            if not stat.S_ISDIR(os.lstat(below).st_mode):
+            if not _is_folder(below):
                 pass
             elif inside in paths:
                 found[inside] = below
@@ -98,14 +98,26 @@ def direct_folders(direct, paths):
                 ' with --direct-paths, as the snapshot\'s property'
                 ' flexmem_direct_paths does')
 
-    if os.path.isdir(direct):
+    if _is_folder(direct):
         descend(direct, b'')
+    elif os.path.lexists(direct):
+        raise files.Unmergeable('what lies directly on it is no folder')
     return found
 
 
-def _inodes(folder):
-    """Return the inode numbers of the files in a folder."""
-    if not os.path.isdir(folder):
+def _is_folder(path):
+    """Return whether a path is a folder, and no symbolic link to one.
+
+    Those of the delta lead to folders of the appliance.
+    """
+    found = files.status(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _inodes(work):
+    """Return the inode numbers of the files in the overlay's index."""
+    folder = os.path.join(work, b'index')
+    if not _is_folder(work) or not _is_folder(folder):
         return frozenset()
     return frozenset(entry.inode() for entry in os.scandir(folder))
 

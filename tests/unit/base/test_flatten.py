@@ -366,6 +366,23 @@ class MergeTest(testtools.TestCase):
         self.assertEqual({}, merge_main.direct_folders(self.path('none'),
                                                        paths))
 
+    def test_symbolic_links_in_the_place_of_folders_of_a_delta(self):
+        """They would lead to what the appliance has there."""
+        self.make('elsewhere/etc/file')
+        for name in ('direct', 'delta/upper', 'work'):
+            os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+            os.symlink(self.path('elsewhere'), self.path(name))
+        e = self.assertRaises(
+            files.Unmergeable, merge_main.direct_folders,
+            self.path('direct'), [b'/etc'])
+        self.assertIn('no folder', str(e))
+        self.assertRaises(files.Unmergeable, merge_main.survey,
+                          self.path('delta'), b'/none', [])
+        self.make('elsewhere/index/file')
+        self.assertEqual(frozenset(), merge_main._inodes(self.path('work')))
+        self.assertNotEqual(frozenset(), merge_main._inodes(
+            self.path('elsewhere')))
+
 
 class MarksTest(testtools.TestCase):
 
