@@ -1,0 +1,123 @@
+#!/bin/bash
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+# DevStack sources this file with a mode and a phase; devstack/settings has
+# been sourced before. There is nothing to do before the installation, as
+# devstack itself reads files/bindep.txt, and nothing for unstack.sh, as no
+# process is the plugin's own.
+
+_XTRACE_FLEXMEM=$(set +o | grep xtrace)
+set +o xtrace
+
+function flexmem_install {
+    if is_service_enabled n-cpu; then
+        install_bindep "$FLEXMEM_DIR/bindep.txt"
+        flexmem_open_kernels /boot/vmlinuz-*
+    fi
+    # nova-api checks the extra specs of flavors with it
+    if is_service_enabled n-cpu n-api; then
+        setup_develop "$FLEXMEM_DIR"
+    fi
+}
+
+# libguestfs boots a kernel of the host. Ubuntu's can be read by root alone,
+# and nova-compute is not root.
+function flexmem_open_kernels {
+    local kernel
+    for kernel in "$@"; do
+        if [[ -e $kernel && ! -r $kernel ]]; then
+            sudo chmod 0644 "$kernel"
+        fi
+    done
+}
+
+# nova-cpu.conf is copied from nova.conf after this; options in it now would
+# be lost.
+function flexmem_configure_compute {
+    # it writes to nova.conf in the background
+    async_wait configure_neutron_nova
+    iniset "$NOVA_CONF" DEFAULT config_source flexmem
+    iniset "$NOVA_CONF" DEFAULT compute_driver flexmem.FlexMemDriver
+    iniset "$NOVA_CONF" flexmem driver flexmem
+    iniset "$NOVA_CONF" flexmem store_path "$FLEXMEM_STORE_PATH"
+    # QEMU's user has to pass it
+    sudo install -d -o "$STACK_USER" -m 0755 "$FLEXMEM_STORE_PATH"
+}
+
+function flexmem_load_metadefs {
+    "$GLANCE_BIN_DIR/glance-manage" \
+        --config-file "$GLANCE_CONF_DIR/glance-api.conf" \
+        db_load_metadefs "$FLEXMEM_DIR/etc/metadefs"
+}
+
+# Usage: flexmem_create_flavor NAME RAM_MIB DISK_GIB
+function flexmem_create_flavor {
+    if ! openstack --os-cloud devstack-admin flavor show "$1" > /dev/null 2>&1
+    then
+        openstack --os-cloud devstack-admin flavor create "$1" --id "$1" \
+            --vcpus 1 --ram "$2" --disk "$3" \
+            --property hw_rng:allowed=True \
+            --property flexmem:policy=required \
+            --property trait:CUSTOM_FLEXMEM=required
+    fi
+}
+
+function flexmem_check {
+    local status=0
+    "$NOVA_BIN_DIR/nova-flexmem-status" --config-file "$NOVA_CPU_CONF" \
+        upgrade check || status=$?
+    # 1 stands for warnings
+    if [[ $status -gt 1 ]]; then
+        die $LINENO "FlexMem instances can not run here"
+    fi
+}
+
+function flexmem_configure_tempest {
+    iniset "$TEMPEST_CONFIG" compute-feature-enabled live_migration False
+    iniset "$TEMPEST_CONFIG" compute-feature-enabled suspend False
+}
+
+if [[ $1 == stack && $2 == install ]]; then
+    echo_summary "Installing nova-flexmem"
+    flexmem_install
+elif [[ $1 == stack && $2 == post-config ]]; then
+    if is_service_enabled n-cpu; then
+        echo_summary "Configuring nova-compute for FlexMem"
+        flexmem_configure_compute
+    fi
+    # where devstack has made Glance's database
+    if is_service_enabled g-api \
+            && is_service_enabled "$DATABASE_BACKENDS"; then
+        flexmem_load_metadefs
+    fi
+elif [[ $1 == stack && $2 == extra ]]; then
+    if is_service_enabled n-api; then
+        echo_summary "Creating flavors of FlexMem"
+        flexmem_create_flavor flexmem.small 512 5
+        flexmem_create_flavor flexmem.medium 1024 10
+    fi
+    if is_service_enabled n-cpu; then
+        echo_summary "Checking that FlexMem instances can run here"
+        flexmem_check
+    fi
+elif [[ $1 == stack && $2 == test-config ]]; then
+    if is_service_enabled tempest; then
+        flexmem_configure_tempest
+    fi
+elif [[ $1 == clean ]]; then
+    # unstack.sh, which clean.sh runs first, has ended all instances
+    sudo rm -rf "$FLEXMEM_STORE_PATH"
+fi
+
+$_XTRACE_FLEXMEM
