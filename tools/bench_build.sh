@@ -52,5 +52,7 @@ tar_mib=$(($(stat -c %s "$FOLDER/tar") >> 20))
 rm "$FOLDER/tar"
 build_s=$(seconds build "$IMAGE")
 awk "BEGIN {
-    printf \"inspection %.1f s, virt-tar-out %.1f s ($tar_mib MiB), build %.1f s:\", $inspect_s, $tar_s, $build_s
-    printf \" build / (inspection + virt-tar-out) = %.2f\\n\", $build_s / ($inspect_s + $tar_s) }"
+    printf \"inspection %.1f s, virt-tar-out %.1f s ($tar_mib MiB),\",
+        $inspect_s, $tar_s
+    printf \" build %.1f s: build / (inspection + virt-tar-out) = %.2f\\n\",
+        $build_s, $build_s / ($inspect_s + $tar_s) }"

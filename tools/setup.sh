@@ -140,7 +140,8 @@ ready() {
 
 main() {
     local profile missing
-    [[ $# -gt 0 ]] || die "usage: tools/setup.sh PROFILE... (demo, test, cloud, fuzz)"
+    [[ $# -gt 0 ]] ||
+        die "usage: tools/setup.sh PROFILE... (demo, test, cloud, fuzz)"
     [[ $(uname -m) == x86_64 ]] || die "$(uname -m) is not supported: x86_64"
     if ! $PYTHON -c 'import ensurepip, venv' 2> /dev/null; then
         install_packages python3-venv
@@ -155,9 +156,9 @@ main() {
         install_packages $missing
     fi
     # The demo's images are made from the sources that apt has lists of
-    if [[ -d /var/lib/apt && $EUID == 0 ]] &&
-            ! compgen -G '/var/lib/apt/lists/*_Packages*' > /dev/null; then
-        read_package_lists
+    if [[ -d /var/lib/apt && $EUID == 0 ]]; then
+        compgen -G '/var/lib/apt/lists/*_Packages*' > /dev/null ||
+            read_package_lists
     fi
     if ! ready "$@"; then
         install_nova_flexmem "$@"
