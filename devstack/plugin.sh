@@ -55,6 +55,52 @@ function flexmem_configure_compute {
     sudo install -d -o "$STACK_USER" -m 0755 "$FLEXMEM_STORE_PATH"
 }
 
+# Files of the host that the profiles of QEMU and of virt-aa-helper include
+FLEXMEM_APPARMOR_LOCAL=(
+    abstractions/libvirt-qemu
+    usr.lib.libvirt.virt-aa-helper
+)
+
+# A confined QEMU may map bases then.
+function flexmem_install_apparmor {
+    local name path
+    path=$(realpath -m "$FLEXMEM_STORE_PATH")
+    sed "s#/var/lib/nova-flexmem#$path#" \
+        "$FLEXMEM_DIR/etc/apparmor/nova-flexmem" |
+        sudo tee "$FLEXMEM_APPARMOR_DIR/abstractions/nova-flexmem" > /dev/null
+    for name in "${FLEXMEM_APPARMOR_LOCAL[@]}"; do
+        sudo install -d \
+            "$(dirname "$FLEXMEM_APPARMOR_DIR/local/$name")"
+        if ! grep -qs abstractions/nova-flexmem \
+                "$FLEXMEM_APPARMOR_DIR/local/$name"; then
+            echo "include <abstractions/nova-flexmem>" |
+                sudo tee -a "$FLEXMEM_APPARMOR_DIR/local/$name" > /dev/null
+        fi
+    done
+    flexmem_reload_apparmor
+}
+
+# Nothing may include the rules any more when they go.
+function flexmem_remove_apparmor {
+    local name
+    for name in "${FLEXMEM_APPARMOR_LOCAL[@]}"; do
+        if [[ -e $FLEXMEM_APPARMOR_DIR/local/$name ]]; then
+            sudo sed -i '/abstractions\/nova-flexmem/d' \
+                "$FLEXMEM_APPARMOR_DIR/local/$name"
+        fi
+    done
+    sudo rm -f "$FLEXMEM_APPARMOR_DIR/abstractions/nova-flexmem"
+    flexmem_reload_apparmor
+}
+
+# The profiles of domains are made anew at each start.
+function flexmem_reload_apparmor {
+    local profile=$FLEXMEM_APPARMOR_DIR/usr.lib.libvirt.virt-aa-helper
+    if [[ -e $profile && -e /sys/kernel/security/apparmor/profiles ]]; then
+        sudo apparmor_parser -r "$profile"
+    fi
+}
+
 function flexmem_load_metadefs {
     "$GLANCE_BIN_DIR/glance-manage" \
         --config-file "$GLANCE_CONF_DIR/glance-api.conf" \
@@ -95,6 +141,9 @@ elif [[ $1 == stack && $2 == post-config ]]; then
     if is_service_enabled n-cpu; then
         echo_summary "Configuring nova-compute for FlexMem"
         flexmem_configure_compute
+        if [[ -d $FLEXMEM_APPARMOR_DIR/abstractions ]]; then
+            flexmem_install_apparmor
+        fi
     fi
     # where devstack has made Glance's database
     if is_service_enabled g-api \
@@ -118,6 +167,7 @@ elif [[ $1 == stack && $2 == test-config ]]; then
 elif [[ $1 == clean ]]; then
     # unstack.sh, which clean.sh runs first, has ended all instances
     sudo rm -rf "$FLEXMEM_STORE_PATH"
+    flexmem_remove_apparmor
 fi
 
 $_XTRACE_FLEXMEM

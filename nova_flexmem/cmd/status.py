@@ -25,6 +25,7 @@ from nova_flexmem.base import base
 from nova_flexmem.base import store as store_module
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
+from nova_flexmem.host import apparmor
 from nova_flexmem.host import preflight
 
 _DRIVER = 'flexmem.FlexMemDriver'
@@ -110,6 +111,25 @@ class Checks(upgradecheck.UpgradeCommands):
                         if not finding.ok],
                        '; '.join(finding.message for finding in findings))
 
+    def _check_apparmor(self):
+        conf = self._conf
+        uri = 'libvirt' in conf and conf.libvirt.connection_uri
+        try:
+            if not apparmor.confines(uri or 'qemu:///system'):
+                return _result([], 'AppArmor does not confine QEMU')
+        except exception.HostUnfit as e:
+            return _result([(_WARNING, f'not checked: {e.kwargs["reason"]}')])
+        said = []
+        for check, code in ((apparmor.check_instances, _FAILURE),
+                            (apparmor.check_rescue, _WARNING)):
+            try:
+                check(conf.flexmem.store_path)
+            except exception.HostUnfit as e:
+                said.append((code, e.kwargs['reason']))
+            except exception.ProgramFailed as e:
+                said.append((_WARNING, f'not checked: {e}'))
+        return _result(said, 'AppArmor lets QEMU map bases')
+
     def _check_base_store(self):
         path = self._conf.flexmem.store_path
         if not os.path.exists(path):
@@ -136,6 +156,7 @@ class Checks(upgradecheck.UpgradeCommands):
     _upgrade_checks = (('Nova', _check_nova),
                        ('Configuration', _check_configuration),
                        ('Host', _check_host),
+                       ('AppArmor', _check_apparmor),
                        ('Base store', _check_base_store))
 
 

@@ -25,6 +25,8 @@ import testtools
 from nova_flexmem.base import base
 from nova_flexmem.base import store as store_module
 from nova_flexmem.cmd import status
+from nova_flexmem import exception
+from nova_flexmem.host import apparmor
 from nova_flexmem.host import preflight
 from tests.unit.base import samples
 
@@ -198,6 +200,51 @@ class HostTest(StatusTest):
         self.assertEqual([], os.listdir(self.path))
 
 
+class AppArmorTest(StatusTest):
+    """Without AppArmor; see tests.unit.host.test_apparmor for that."""
+
+    def check(self, confines=True, instances=None, rescue=None):
+        def give(result):
+            def check(_arg):
+                if isinstance(result, Exception):
+                    raise result
+                return result
+            return check
+
+        self.patch(apparmor, 'confines', give(confines))
+        self.patch(apparmor, 'check_instances', give(instances))
+        self.patch(apparmor, 'check_rescue', give(rescue))
+        return self.checks()._check_apparmor()
+
+    def test_not_confined(self):
+        unfit = exception.HostUnfit(reason='no rule')
+        self.assert_success(self.check(False, unfit, unfit))
+
+    def test_confined_with_rules(self):
+        result = self.check()
+        self.assert_success(result)
+        self.assertIn('lets QEMU map bases', result.details)
+
+    def test_confined_without_rules(self):
+        unfit = exception.HostUnfit(reason='no rule for it')
+        self.assert_failure('no rule for it', self.check(instances=unfit))
+        self.assert_warning('no rule for it', self.check(rescue=unfit))
+
+    def test_it_could_not_be_checked(self):
+        unfit = exception.HostUnfit(reason='libvirt does not say')
+        self.assert_warning('not checked: libvirt does not say',
+                            self.check(confines=unfit))
+        failed = exception.ProgramFailed(program='apparmor_parser',
+                                         reason='no such file')
+        self.assert_warning('not checked: apparmor_parser',
+                            self.check(instances=failed))
+
+    def test_without_nova(self):
+        with mock.patch.dict(sys.modules, {'nova.conf.compute': None,
+                                           'nova.conf.libvirt': None}):
+            self.assert_success(self.check(False))
+
+
 class BaseStoreTest(StatusTest):
 
     def check(self):
@@ -259,7 +306,7 @@ class CommandTest(StatusTest):
             self.assertEqual(code, found, out)
             checks = json.loads(out)['checks']
             self.assertEqual(
-                ['Nova', 'Configuration', 'Host', 'Base store'],
+                ['Nova', 'Configuration', 'Host', 'AppArmor', 'Base store'],
                 [check['check'] for check in checks])
             self.assertEqual(code, max(check['result'] for check in checks))
 

@@ -77,7 +77,8 @@ class PluginTest(testtools.TestCase):
                  'NOVA_CPU_CONF': self.path('nova-cpu.conf'),
                  'NOVA_BIN_DIR': self.folder, 'GLANCE_BIN_DIR': self.folder,
                  'GLANCE_CONF_DIR': '/etc/glance',
-                 'TEMPEST_CONFIG': self.path('tempest.conf')}
+                 'TEMPEST_CONFIG': self.path('tempest.conf'),
+                 'FLEXMEM_APPARMOR_DIR': self.path('apparmor.d')}
             | (settings or {}),
             capture_output=True, text=True, check=False)
 
@@ -101,6 +102,10 @@ class PluginTest(testtools.TestCase):
     def stack(self, **kwargs):
         return {phase: self.source('stack', phase, **kwargs)
                 for phase in _STACK}
+
+    def read(self, path):
+        with open(path) as f:
+            return f.read()
 
     def tempest_options(self):
         conf = cfg.ConfigOpts()
@@ -149,6 +154,32 @@ class PluginTest(testtools.TestCase):
         conf = status.new_conf()
         conf(['--config-file', self.path('nova.conf')], project='nova')
         self.assertEqual(other, conf.flexmem.store_path)
+
+    def test_apparmor(self):
+        os.makedirs(self.path('apparmor.d/abstractions'))
+        helper = self.path('apparmor.d/local/usr.lib.libvirt.virt-aa-helper')
+        os.mkdir(os.path.dirname(helper))
+        with open(helper, 'w') as f:
+            f.write('/srv/** r,\n')
+        for _again in range(2):
+            self.source('stack', 'post-config')
+        line = 'include <abstractions/nova-flexmem>\n'
+        self.assertEqual(f'/srv/** r,\n{line}', self.read(helper))
+        self.assertEqual(line, self.read(self.path(
+            'apparmor.d/local/abstractions/libvirt-qemu')))
+        rules = self.read(self.path('apparmor.d/abstractions/nova-flexmem'))
+        for rule in ('bases/*/{root.pmem,kernel,initramfs} r,', '** wl,'):
+            self.assertIn(f' {self.store}/{rule}\n', rules)
+        for _again in range(2):
+            self.source('clean')
+        self.assertEqual('/srv/** r,\n', self.read(helper))
+        self.assertEqual([], os.listdir(
+            self.path('apparmor.d/abstractions')))
+
+    def test_no_apparmor(self):
+        self.stack()
+        self.source('clean')
+        self.assertFalse(os.path.exists(self.path('apparmor.d')))
 
     def test_metadefs(self):
         self.assertIn(
