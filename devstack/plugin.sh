@@ -132,6 +132,12 @@ function flexmem_check {
 function flexmem_configure_tempest {
     iniset "$TEMPEST_CONFIG" compute-feature-enabled live_migration False
     iniset "$TEMPEST_CONFIG" compute-feature-enabled suspend False
+    iniset "$TEMPEST_CONFIG" flexmem flavor_ref flexmem.small
+    iniset "$TEMPEST_CONFIG" flexmem flavor_ref_alt flexmem.medium
+    if is_service_enabled n-cpu; then
+        # right as long as this is the only host that runs instances
+        iniset "$TEMPEST_CONFIG" flexmem host_command sudo
+    fi
 }
 
 if [[ $1 == stack && $2 == install ]]; then

@@ -19,9 +19,11 @@ import subprocess
 
 import fixtures
 from oslo_config import cfg
+from tempest import config as tempest_config
 import testtools
 
 from nova_flexmem.cmd import status
+from nova_flexmem.tempest_plugin import config as flexmem_config
 
 _TREE = os.path.abspath(os.path.join(os.path.dirname(__file__),
                                      *[os.pardir] * 3))
@@ -109,11 +111,11 @@ class PluginTest(testtools.TestCase):
 
     def tempest_options(self):
         conf = cfg.ConfigOpts()
-        conf.register_opts([cfg.BoolOpt('suspend', default=True),
-                            cfg.BoolOpt('live_migration', default=True)],
+        conf.register_opts(tempest_config.ComputeFeaturesGroup,
                            group='compute-feature-enabled')
-        conf(['--config-file', self.path('tempest.conf')])
-        return conf['compute-feature-enabled']
+        conf.register_opts(flexmem_config.OPTS, group='flexmem')
+        conf(['--config-file', self.path('tempest.conf')], project='tempest')
+        return conf
 
     # -- stack.sh
 
@@ -217,10 +219,18 @@ class PluginTest(testtools.TestCase):
                              (done.returncode, done.stderr))
 
     def test_tempest(self):
-        self.source('stack', 'test-config')
+        self.stack()
         options = self.tempest_options()
-        self.assertFalse(options.suspend)
-        self.assertFalse(options.live_migration)
+        self.assertFalse(options['compute-feature-enabled'].suspend)
+        self.assertFalse(options['compute-feature-enabled'].live_migration)
+        for flavor in (options.flexmem.flavor_ref,
+                       options.flexmem.flavor_ref_alt):
+            self.assertTrue(os.path.exists(self.path(f'flavor-{flavor}')))
+        self.assertEqual('sudo', options.flexmem.host_command)
+
+    def test_tempest_where_no_instance_runs(self):
+        self.source('stack', 'test-config', services=('n-api', 'tempest'))
+        self.assertIsNone(self.tempest_options().flexmem.host_command)
 
     # -- hosts that do a part
 
