@@ -238,9 +238,10 @@ class Cloud:
             for node in cloud_layout.NODES:
                 if node not in found or found[node].state != 'up':
                     yield f'hypervisor {node} is not up'
+                # Placement may not know the host yet, and answer with errors
                 elif flexmem and _TRAIT not in connection.placement.get(
                         f'/resource_providers/{found[node].id}/traits',
-                        microversion='1.6').json()['traits']:
+                        microversion='1.6').json().get('traits', ()):
                     yield f'{node} does not report {_TRAIT}'
         except sdk_exceptions.SDKException as e:
             yield str(e)
