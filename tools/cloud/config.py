@@ -160,7 +160,9 @@ class _Writer:
             'nova_sys_admin': helper,
             'privsep_osbrick': helper,
             'vif_plug_linux_bridge_privileged': helper,
-            'vnc': {'enabled': False},
+            # as by default: without it guests have no video BIOS, and GRUB
+            # gets no further than its first character
+            'vnc': {'enabled': True, 'server_listen': '127.0.0.1'},
             'spice': {'enabled': False},
         })
 

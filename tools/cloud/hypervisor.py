@@ -33,12 +33,16 @@ def write(layout, node, virt_type):
     shutil.rmtree(run)
     os.mkdir(run)
     address = cloud_layout.NODES[node]
+    first_port = 5900 + 100 * list(cloud_layout.NODES).index(node)
     _write(os.path.join(etc, 'qemu.conf'), [
         # they refuse what is mounted in /dev, see below
         'namespaces = []',
         # there is one tree of control groups for all nodes
         'cgroup_controllers = []',
         f'migration_address = "{address}"',
+        # of VNC; the nodes share the ports of one loopback
+        f'remote_display_port_min = {first_port}',
+        f'remote_display_port_max = {first_port + 99}',
     ])
     _write(os.path.join(etc, 'libvirtd.conf'), [
         # the same after a power cut
