@@ -27,17 +27,25 @@ import dataclasses
 import glob
 import os
 import queue
+import string
 import subprocess
 import threading
 import time
 import uuid
 
+from oslo_log import log
+
 from nova_flexmem import accel
 from nova_flexmem import exception
 from nova_flexmem import process
 
+LOG = log.getLogger(__name__)
+
 #: Packages the appliance needs beyond libguestfs's own choice.
 _PACKAGES = ('erofs-utils',)
+
+#: A start takes seconds, and rarely more than one is needed.
+_STARTS = 5
 
 #: Where distributions install libguestfs's supermin appliance.
 _SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
@@ -49,8 +57,7 @@ _SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
 class Drive:
     """A disk of the appliance.
 
-    guestfish's commands know the first as /dev/sda and so on. A shell script
-    must use device: the appliance's kernel may number its disks otherwise.
+    guestfish's commands know the first as /dev/sda and so on.
 
     :ivar label: letters that name it
     """
@@ -90,6 +97,22 @@ class Appliance:
         self._errors: collections.deque[str] = collections.deque(maxlen=20)
 
     def __enter__(self):
+        for _start in range(_STARTS):
+            if self._start():
+                return self
+        raise exception.ProgramFailed(
+            program='guestfish', reason='the appliance does not number its'
+            f' disks in the order in which they were added, {_STARTS} times')
+
+    def _start(self):
+        """Start it; return whether it is of use.
+
+        Its kernel probes disks side by side, and may number them in another
+        order than libguestfs. That takes one for another then, in some of its
+        commands (seen with 1.48).
+        """
+        self._lines = queue.Queue()
+        self._errors.clear()
         self._popen = process.start('guestfish', limits=self._limits,
                                     env=_environment(self._home))
         self._readers = [
@@ -105,10 +128,18 @@ class Appliance:
                              f'label:{drive.label}')
             self.command('set-smp', '2')
             self.command('run')
+            found = self.shell('readlink -f ' + ' '.join(
+                drive.device for drive in self._drives))
+            if found == [f'/dev/sd{letter}' for letter in
+                         string.ascii_lowercase[:len(self._drives)]]:
+                return True
+            LOG.debug('The appliance starts anew: its disks are %s', found)
+            self.command('shutdown')
         except BaseException:
             self._end()
             raise
-        return self
+        self._end()
+        return False
 
     def __exit__(self, exc_type, exc, traceback):
         if exc_type is None:
