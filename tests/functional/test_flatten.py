@@ -262,7 +262,9 @@ echo two > usr/lib/tree/inner/two
 echo state > var/lib/app/data/state
 echo linked > usr/lib/name; ln usr/lib/name usr/lib/other-name
 echo linked > usr/lib/first; ln usr/lib/first usr/lib/second
+# three names tell it from the others, when both are found elsewhere
 echo linked > var/lib/name; ln var/lib/name var/lib/other-name
+ln var/lib/name var/lib/third-name
 setfattr -n user.colour -v red usr/lib/tree
 '''
 
@@ -405,6 +407,7 @@ class FlattenLayoutsTest(testtools.TestCase):
         for name, words in sizes.items():
             done = self.flatten(name, *words)
             self.assertEqual(0, done.returncode, done.stderr)
+            self.addCleanup(os.remove, self.path(f'{name}.out'))
         with self.appliance([self.drive(f'{name}.out', name)
                              for name in sizes]) as guest:
             for name in sizes:
