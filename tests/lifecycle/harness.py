@@ -205,17 +205,23 @@ class NovaTestCase(servers.Servers,
         return compute
 
     def _await_trait(self):
-        """Do what nova-compute does each minute until it reports the trait."""
-        [provider] = self.placement.get('/resource_providers').body[
-            'resource_providers']
-
+        """Wait until Placement knows that the host has the trait."""
         def reported():
-            self._run_periodics()
-            return 'CUSTOM_FLEXMEM' in self.placement.get(
-                f'/resource_providers/{provider["uuid"]}/traits',
-                version='1.6').body['traits']
+            return 'CUSTOM_FLEXMEM' in self.provider('traits')
         self.wait(reported, servers.BUILD_TIMEOUT_S, lambda: (
             f'the host is not fit: {self.compute.driver._readiness.findings}'))
+
+    def provider(self, what):
+        """Return what Placement knows of the host.
+
+        :param what: 'traits' or 'inventories'
+        """
+        self._run_periodics()  # as nova-compute does each minute
+        [found] = self.placement.get('/resource_providers').body[
+            'resource_providers']
+        return self.placement.get(
+            f'/resource_providers/{found["uuid"]}/{what}',
+            version='1.6').body[what]
 
     def restart_compute(self):
         """Stop nova-compute, and start it anew."""

@@ -27,6 +27,7 @@ class BuildsTest(harness.NovaTestCase):
     def test_first_and_next(self):
         """Eight servers of a new image at once, and one later."""
         self.assertEqual([], self.store.keys())
+        self.assertEqual(0, self._reserved_gib())
         flavor = self.make_flavor(ram=160, **harness.REQUIRED)
         asked = [self.create(flavor=flavor) for _ in range(8)]
         booted = [self.wait_status(server, 'ACTIVE', servers.BUILD_TIMEOUT_S)
@@ -34,6 +35,7 @@ class BuildsTest(harness.NovaTestCase):
         self.assertEqual(self.store.keys(), self.builds)
         self.assertEqual({server['id'] for server in booted},
                          self.users(self.builds[0]))
+        self.assertEqual(1, self._reserved_gib())
         self.delete(*booted)
 
         server = self.boot()
@@ -45,6 +47,10 @@ class BuildsTest(harness.NovaTestCase):
         self.act(server, 'reboot', {'type': 'HARD'})
         self.hear(server, 2, **harness.FLEXMEM)
         self.delete(server)
+
+    def _reserved_gib(self):
+        """Return how much of its disk the host keeps from instances."""
+        return self.provider('inventories')['DISK_GB']['reserved']
 
     def test_cached_ahead(self):
         """What "openstack aggregate cache image" makes is used."""
