@@ -152,8 +152,9 @@ class _Writer:
                 'store_path': self._layout.store},
             'libvirt': {
                 'virt_type': self._settings.virt_type,
-                # with TCG, the host's CPU is none that a guest can have
-                **({'cpu_mode': 'none'}
+                # with TCG, the host's CPU is none that a guest can have, and
+                # each guest would keep up to 1 GiB of translated code
+                **({'cpu_mode': 'none', 'tb_cache_size': 64}
                    if self._settings.virt_type == 'qemu' else {}),
                 'live_migration_scheme': 'ssh',
                 'live_migration_inbound_addr': address},
