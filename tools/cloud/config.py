@@ -153,8 +153,9 @@ class _Writer:
             'libvirt': {
                 'virt_type': self._settings.virt_type,
                 # with TCG, the host's CPU is none that a guest can have, and
-                # each guest would keep up to 1 GiB of translated code
-                **({'cpu_mode': 'none', 'tb_cache_size': 64}
+                # QEMU would keep up to 1 GiB of translated code of each guest;
+                # 32 MiB were its default before 5.0
+                **({'cpu_mode': 'none', 'tb_cache_size': 32}
                    if self._settings.virt_type == 'qemu' else {}),
                 'live_migration_scheme': 'ssh',
                 'live_migration_inbound_addr': address},
