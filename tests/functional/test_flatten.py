@@ -412,7 +412,7 @@ class FlattenLayoutsTest(testtools.TestCase):
                              for name in sizes]) as guest:
             for name in sizes:
                 for words in _LAYOUTS[name][1]:
-                    if words[0].startswith('mount'):
+                    if words[0].startswith(('mount', 'umount')):
                         guest.command(*(word.format(
                             disk=f'/dev/disk/guestfs/{name}')
                             for word in words))
