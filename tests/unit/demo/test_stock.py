@@ -40,7 +40,7 @@ class StockTest(testtools.TestCase):
         self.assertEqual('/guests/1/disk', disk.find('source').get('file'))
         self.assertEqual('cdrom', config_drive.get('device'))
         self.assertEqual('ide', config_drive.find('target').get('bus'))
-        self.assertIsNone(root.find('devices/memballoon').get(
+        self.assertEqual('on', root.find('devices/memballoon').get(
             'freePageReporting'))
 
     def test_translated_code_is_bounded_under_tcg_only(self):
