@@ -18,20 +18,17 @@ dropped and read again are cache, not the process's own memory: they count
 neither as private here, nor once for every process that maps them.
 """
 
-import array
 import dataclasses
 import os
 import re
 
 from nova_flexmem import exception
+from nova_flexmem.host import pages
 
 _HEADER = re.compile(r'(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) '
                      r'(?P<permissions>\S{4}) (?P<offset>[0-9a-f]+) \S+ '
                      r'(?P<inode>\d+) *(?P<path>.*)')
 _FIELD = re.compile(r'(?P<name>\w+):\s+(?P<kib>\d+) kB')
-
-#: A pagemap entry: eight bytes per page, bit 63 says "present".
-_PRESENT = 1 << 63
 
 
 @dataclasses.dataclass
@@ -90,8 +87,8 @@ def of_process(pid, ram_size_bytes):
         not ordinary anonymous memory (a memory-backend-ram)
     """
     try:
-        areas = parse(_read(pid, 'smaps'))
-        status = _read(pid, 'status')
+        areas = parse(read(pid, 'smaps'))
+        status = read(pid, 'status')
     except OSError as e:
         raise exception.ProgramFailed(program=f'QEMU process {pid}',
                                       reason=f'no memory figures: {e}')
@@ -115,18 +112,20 @@ def mapped_bytes(pids, path):
     It counts what page tables hold, the pages that the kernel mapped around a
     fault without being asked for them (fault-around) included.
     """
-    pages = set()
+    mapped = pages.PageSet()
     path = os.path.realpath(path)
     for pid in pids:
-        for area in parse(_read(pid, 'smaps')):
-            if area.path == path:
-                pages |= _present(pid, area)
-    return len(pages) * os.sysconf('SC_PAGE_SIZE')
+        with pages.Pagemap(pid) as pagemap:
+            for area in parse(read(pid, 'maps')):
+                if area.path == path:
+                    mapped.add(pagemap.runs(area.start, area.end),
+                               area.offset_bytes)
+    return mapped.size_bytes
 
 
 def host_available_bytes():
     """Return MemAvailable of the host (proc_meminfo(5))."""
-    return fields(_read('', 'meminfo'))['MemAvailable']
+    return fields(read('', 'meminfo'))['MemAvailable']
 
 
 def fields(text):
@@ -136,7 +135,7 @@ def fields(text):
 
 
 def parse(smaps):
-    """Return the Areas in the text of an smaps file."""
+    """Return the Areas in the text of an smaps or maps file."""
     areas: list[Area] = []
     for line in smaps.splitlines():
         if field := _FIELD.match(line):
@@ -175,19 +174,8 @@ def _size_bytes(run):
     return run[-1].end - run[0].start
 
 
-def _present(pid, area):
-    """Return the page numbers in the file that an area has mapped."""
-    page_bytes = os.sysconf('SC_PAGE_SIZE')
-    entries = array.array('Q')
-    with open(f'/proc/{pid}/pagemap', 'rb') as f:
-        f.seek(area.start // page_bytes * entries.itemsize)
-        entries.frombytes(
-            f.read(area.size_bytes // page_bytes * entries.itemsize))
-    first = area.offset_bytes // page_bytes
-    return {first + i for i, entry in enumerate(entries) if entry & _PRESENT}
-
-
-def _read(pid, name):
+def read(pid, name):
+    """Return the text of a file in /proc/PID, or in /proc for no pid."""
     with open(os.path.join('/proc', str(pid), name), encoding='utf-8',
               errors='replace') as f:
         return f.read()

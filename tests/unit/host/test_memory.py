@@ -74,7 +74,7 @@ class MemoryTest(testtools.TestCase):
             return {'smaps': _smaps(areas),
                     'status': 'Name:\tqemu\nVmPTE:\t    2048 kB\n'}[name]
 
-        self.patch(memory, '_read', read)
+        self.patch(memory, 'read', read)
         return memory.of_process(4711, ram_mib * _MIB)
 
     def test_where_the_memory_goes(self):
