@@ -25,6 +25,7 @@ import dataclasses
 import glob
 import gzip
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ import sys
 
 from nova_flexmem.base import kernel
 from nova_flexmem.demo import cache
+from nova_flexmem.demo import shell
 from nova_flexmem import process
 
 MIB = 1 << 20
@@ -74,6 +76,9 @@ _FILES = {
                       'PRETTY_NAME="Witness (Debian 12 kernel)"\n',
     'etc/passwd': 'root:x:0:0:root:/:/bin/sh\n'}
 
+#: Where an image that was asked for data has it.
+DATA = '/srv/data'
+
 #: Under /srv/witness/given; guest/init changes them at the first boot.
 _GIVEN = ('appended', 'changed', 'folder/original', 'kept',
           'moved-from/original', 'original', 'owned', 'removed',
@@ -90,24 +95,27 @@ class Image:
     qcow2: str
 
 
-def build(cache_dir, name='witness'):
+def build(cache_dir, name='witness', data_bytes=0):
     """Make the image, or find it made already.
 
     :param cache_dir: a folder for images
     :param name: what guests of this one call their image; another name makes
         another image
+    :param data_bytes: of files in DATA that compress to nothing less. With
+        them the image has the demo's control shell
     :returns: an Image
     :raises: ProgramFailed, OSError if a program that it takes is missing
     """
     newest = max(glob.glob('/boot/vmlinuz-*-cloud-amd64'),
                  key=os.path.getmtime)
     release = newest.partition('vmlinuz-')[2]
-    recipe = [name, _digests([
+    recipe = [name, data_bytes, shell.AGENT, _digests([
         __file__, newest, _BUSYBOX, *_PROGRAMS,
         f'/lib/modules/{release}/modules.dep', f'{_GRUB}/kernel.img',
         *sorted(glob.glob(f'{_HERE}/*'))])]
     raw = cache.get(cache_dir, name, '.raw', recipe,
-                    lambda folder: _make(folder, name, newest, release))
+                    lambda folder: _make(folder, name, newest, release,
+                                         data_bytes))
 
     def convert(folder):
         path = os.path.join(folder, 'disk.qcow2')
@@ -126,11 +134,14 @@ def _digests(paths):
     return digests
 
 
-def _make(folder, name, kernel_image, release):
+def _make(folder, name, kernel_image, release, data_bytes):
     """Write the raw image in a folder, and return its path."""
     root = os.path.join(folder, 'root')
     modules = _closure(release, _MODULES)
     _make_userland(root, name)
+    if data_bytes:
+        _write(root, shell.AGENT_PATH.lstrip('/'), shell.AGENT)
+        _make_data(os.path.join(root, DATA.lstrip('/')), data_bytes)
     _make_modules(root, release, modules)
     boot = os.path.join(root, 'boot')
     os.makedirs(os.path.join(boot, 'grub'))
@@ -161,6 +172,19 @@ def _make_userland(root, name):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copy(path, target)
     _install(f'{_HERE}/init', os.path.join(root, 'sbin/init'))
+
+
+def _make_data(folder, size_bytes):
+    """Write files of 4 KiB to 4 MiB, which is what programs are made of."""
+    os.makedirs(folder)
+    sizes = itertools.cycle(4096 << power for power in range(11))
+    number = 0
+    while size_bytes > 0:
+        part = min(next(sizes), size_bytes)
+        with open(os.path.join(folder, f'{number:04}'), 'xb') as f:
+            f.write(os.urandom(part))
+        number += 1
+        size_bytes -= part
 
 
 def _make_modules(root, release, modules):
