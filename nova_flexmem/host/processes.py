@@ -1,0 +1,140 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The QEMU processes of this host, and what their command lines say.
+
+Whoever started them: libvirt for Nova, libvirt for the demo, or somebody's
+script.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+
+MIB = 1 << 20
+
+#: What the kernel calls QEMU's processes, cut to 15 characters: Debian's
+#: qemu-system-x86_64 and RHEL's qemu-kvm.
+_NAMES = ('qemu-system-x86', 'qemu-kvm')
+
+_UNITS = {'': MIB, 'b': 1, 'k': 1 << 10, 'm': MIB, 'g': 1 << 30, 't': 1 << 40}
+_SIZE = re.compile(r'(\d+)([bkmgt]?)', re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Qemu:
+    """A QEMU process.
+
+    :ivar name: of its guest; empty if the command line has none
+    :ivar uuid: likewise
+    :ivar ram_bytes: the sizes of the parts that the guest's RAM has, one for
+        each NUMA node
+    """
+
+    pid: int
+    name: str
+    uuid: str
+    ram_bytes: tuple[int, ...]
+
+
+def running():
+    """Return the Qemus of this host, by process id."""
+    found = []
+    for pid in sorted(map(int, filter(str.isdigit, os.listdir('/proc')))):
+        with contextlib.suppress(OSError):  # it ended
+            with open(f'/proc/{pid}/comm', encoding='utf-8',
+                      errors='replace') as f:
+                if not f.read().startswith(_NAMES):
+                    continue
+            with open(f'/proc/{pid}/cmdline', encoding='utf-8',
+                      errors='replace') as f:
+                words = f.read().split('\0')
+            if len(words) > 1:  # else it is ending
+                found.append(of_command_line(pid, words))
+    return found
+
+
+def uses_kvm(pid):
+    """Return whether a QEMU process runs its guest with KVM.
+
+    :raises: OSError
+    """
+    folder = f'/proc/{pid}/fd'
+    for number in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(os.path.join(folder, number)) == (
+                    'anon_inode:kvm-vm'):
+                return True
+    return False
+
+
+def of_command_line(pid, words):
+    """Return the Qemu of a process.
+
+    :param words: its command line
+    """
+    options: dict[str, list[str]] = {}
+    for option, value in zip(words, words[1:]):
+        if option.startswith('-'):
+            options.setdefault(option.lstrip('-'), []).append(value)
+    name = _fields(options.get('name', [''])[-1], 'guest').get('guest', '')
+    return Qemu(pid, name, options.get('uuid', [''])[-1], _ram_bytes(options))
+
+
+def _ram_bytes(options):
+    """Return the sizes of the memory backends, or of -m where there are none.
+
+    A backend is RAM if a NUMA node or the machine has it; those of FlexMem
+    devices are neither's.
+    """
+    ids = [fields[key] for option, key in (('numa', 'memdev'),
+                                           ('machine', 'memory-backend'))
+           for fields in map(_fields, options.get(option, []))
+           if key in fields]
+    backends = [_fields(value, 'qom-type')
+                for value in options.get('object', [])]
+    sizes = {fields.get('id'): _size_bytes(fields.get('size', '0'), 'b')
+             for fields in backends
+             if fields.get('qom-type', '').startswith('memory-backend-')}
+    ram = [sizes[each] for each in ids if sizes.get(each)]
+    if not ram and 'm' in options:
+        ram = [_size_bytes(_fields(options['m'][-1], 'size').get('size', ''))]
+    return tuple(filter(None, ram))
+
+
+def _fields(value, first=''):
+    """Return the fields of an option's value, texts.
+
+    :param value: JSON, or key=value pairs with commas between
+    :param first: the key of the first field where it has none
+    """
+    if value.startswith('{'):
+        return {key: str(field) for key, field in json.loads(value).items()}
+    fields = {}
+    for number, part in enumerate(value.replace(',,', '\0').split(',')):
+        key, equals, field = part.replace('\0', ',').partition('=')
+        if equals:
+            fields[key] = field
+        elif not number:
+            fields[first] = key
+    return fields
+
+
+def _size_bytes(text, unit=''):
+    """Return a size as QEMU reads it.
+
+    :param unit: where it has none; MiB by default, as with -m
+    """
+    size = _SIZE.fullmatch(text)
+    return int(size[1]) * _UNITS[size[2].lower() or unit] if size else 0
