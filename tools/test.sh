@@ -13,7 +13,7 @@
 # under the License.
 
 # Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
-#                                lifecycle, cloud, cloud-all)
+#                                lifecycle, cloud, cloud-all, memory)
 #
 # Runs every suite named, also after one failed, and closes with the count of
 # tests that the runner recorded. Needs tools/setup.sh test first.
@@ -41,10 +41,26 @@ run_unit() {
 }
 
 run_functional() {
-    mkdir "$RESULTS/functional"
-    python -m tests.functional.run stestr --repo-url "$RESULTS/functional" \
-        --test-path tests/functional run \
+    guest_tests functional functional \
         --worker-file tests/functional/workers.yaml
+}
+
+# Alone, and on a host with nothing else to do: it measures the host's memory
+run_memory() {
+    guest_tests memory functional --serial tests.functional.test_host_memory
+}
+
+run_lifecycle() {
+    guest_tests lifecycle lifecycle \
+        --worker-file tests/lifecycle/workers.yaml
+}
+
+# Usage: guest_tests SUITE FOLDER ARGUMENT...
+guest_tests() {
+    local repository="$RESULTS/$1"
+    mkdir "$repository"
+    python -m tests.functional.run stestr --repo-url "$repository" \
+        --test-path "tests/$2" run "${@:3}"
 }
 
 run_cloud() {
@@ -60,13 +76,6 @@ cloud_tests() {
     mkdir "$repository"
     python -m tests.cloud.run stestr --repo-url "$repository" \
         --test-path tests/cloud run --serial "${@:2}"
-}
-
-run_lifecycle() {
-    mkdir "$RESULTS/lifecycle"
-    python -m tests.functional.run stestr --repo-url "$RESULTS/lifecycle" \
-        --test-path tests/lifecycle run \
-        --worker-file tests/lifecycle/workers.yaml
 }
 
 recorded() {
