@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import stat
+import struct
 
 from oslo_utils.imageutils import format_inspector
 
@@ -38,6 +39,12 @@ _MAX_CHAIN = 16
 _INFO_LIMITS = process.Limits(cpu_s=30)
 _CHECK_CODES = (0, 2, 3)  # clean, corruptions, leaked clusters only
 _RAW = ('raw', 'gpt')
+
+#: What the inspector ends in: its own errors, and others for files that its
+#: authors did not expect. A VMDK descriptor that is no text is one.
+_INSPECTOR_ERRORS = (format_inspector.ImageFormatError, ArithmeticError,
+                     AttributeError, LookupError, TypeError, ValueError,
+                     struct.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +173,7 @@ def _detect(path, allow_backing_chain):
                                 for name in sorted(failures))
             raise exception.ImageRefused(image=path,
                                          reason=f'{reasons}{hint}')
-    except (format_inspector.ImageFormatError, ValueError) as e:
+    except _INSPECTOR_ERRORS as e:
         raise exception.ImageRefused(
             image=path, reason=f'not a usable disk image: {e}')
     if str(inspector) == 'qcow2':

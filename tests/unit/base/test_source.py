@@ -183,6 +183,11 @@ class RefusedTest(SourceTest):
                           f'subformat={kind}', path, '1M')
             self.assert_refused(path, '')
 
+    def test_vmdk_that_the_inspector_does_not_expect(self):
+        path = self.write('disk', b'# Disk DescriptorFile\n'.ljust(
+            1024, b'\n') + b'\xff'.ljust(1024, b'\0'))
+        self.assert_refused(path, 'not a usable disk image')
+
     def test_other_formats(self):
         for name in ('vdi', 'vhdx', 'vpc', 'qed'):
             path = self.path(name)
