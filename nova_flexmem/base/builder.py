@@ -157,8 +157,10 @@ class _Build:
             kernel = kernel_module.find(tree, self._source.path)
             args = bootloader.kernel_args(tree, kernel.release)
             self._replace_fstab(a, tree)
-            driver = self._rootfs_driver(kernel)
-            self._make_root(a, driver, target.device)
+            self._progress('measuring the files', None)
+            content = rootfs_module.measure(a)
+            driver = self._rootfs_driver(kernel, content)
+            self._make_root(a, driver, target.device, content)
         os.unlink(copy)
         self._progress('writing the initramfs', None)
         initramfs.build(self._path('base/initramfs'), kernel.modules,
@@ -222,20 +224,23 @@ class _Build:
                 mount --bind /tmp/fstab $fstab
             fi""")
 
-    def _rootfs_driver(self, kernel):
-        name = self._options.rootfs
-        if name == 'auto':
-            name = kernel.rootfs[0]
-        elif name not in kernel.rootfs:
+    def _rootfs_driver(self, kernel, content):
+        wanted = self._options.rootfs
+        names = kernel.rootfs if wanted == 'auto' else (wanted,)
+        if not set(names) <= set(kernel.rootfs):
             raise exception.ImageRefused(
                 image=self._source.path, reason=f'its kernel {kernel.release}'
-                f' can not mount {name} with DAX; build it with'
+                f' can not mount {wanted} with DAX; build it with'
                 ' --rootfs auto')
-        return rootfs_module.load(name)
+        for driver in map(rootfs_module.load, names):
+            if driver.holds(content):
+                return driver
+        raise exception.ImageRefused(
+            image=self._source.path, reason='files in it have names of 255'
+            f' bytes, and {" and ".join(names)} can not have them; build it'
+            ' with --rootfs auto')
 
-    def _make_root(self, appliance, driver, device):
-        self._progress('measuring the files', None)
-        content = rootfs_module.measure(appliance)
+    def _make_root(self, appliance, driver, device, content):
         needed_bytes = driver.room_bytes(content)
         if needed_bytes > self._options.max_base_size_bytes:
             raise exception.ImageRefused(

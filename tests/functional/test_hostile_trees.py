@@ -77,7 +77,7 @@ def _fill_hostile(folder, secret):
         '/usr/bin/of-the-image': b'', '/tmp/of-the-image': b'',
         '/srv/of-the-image': b'',
         '/setuid': b'#!/bin/sh\n', '/capable': b'',
-        b'/odd/a\nb': b'', b'/odd/\xff\xfe': b'', b'/odd/' + b'n' * 255: b'',
+        b'/odd/a\nb': b'', b'/odd/\xff\xfe': b'', b'/odd/' + b'n' * 254: b'',
         "/odd/'; reboot '": b'', '/odd/-rf': b'', '/odd/$(reboot)': b'',
         '/lib/modules/6.9\n/x': b'', "/lib/modules/7'; reboot '/x": b'',
         '/' + 'deep/' * 400 + 'file': b''})

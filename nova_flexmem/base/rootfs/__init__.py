@@ -35,10 +35,12 @@ class Content:
     """What a root tree holds; files with several names count once.
 
     :ivar blocks: 4 KiB blocks of all files and folders
+    :ivar longest_names: how many have a name of 255 bytes, the most there is
     """
 
     blocks: int
     inodes: int
+    longest_names: int = 0
 
 
 def measure(appliance):
@@ -46,17 +48,26 @@ def measure(appliance):
 
     :raises: ProgramFailed
     """
-    said = appliance.shell(
-        "find /sysroot -printf '%D:%i %y %s\\n' | sort -u | gawk '"
-        '{ inodes++; size = $2 == "d" && $3 < 4096 ? 4096 : $3;'
-        ' blocks += int((size + 4095) / 4096) }'
-        " END { print blocks, inodes }'")
+    said = appliance.shell(_measuring('/sysroot'))
     try:
-        blocks, inodes = map(int, ' '.join(said).split())
+        numbers = [*map(int, ' '.join(said).split())]
+        if len(numbers) != 3 or min(numbers) < 0:
+            raise ValueError
     except ValueError:
         raise exception.ProgramFailed(
             program='find', reason=f'what it says is no size: {said[:1]}')
-    return Content(max(0, blocks), max(0, inodes))
+    return Content(*numbers)
+
+
+def _measuring(folder):
+    """Return a shell script that prints the fields of a tree's Content."""
+    return (f"LC_ALL=C find {folder} -printf '%D:%i %y %s\n'"
+            f" -name '{'?' * 255}' -printf 'longest %D:%i\n' | sort -u |"
+            " gawk '"
+            '$1 == "longest" { longest++; next }'
+            ' { inodes++; size = $2 == "d" && $3 < 4096 ? 4096 : $3;'
+            ' blocks += int((size + 4095) / 4096) }'
+            " END { print blocks, inodes, longest + 0 }'")
 
 
 class RootFilesystem(abc.ABC):
@@ -66,6 +77,10 @@ class RootFilesystem(abc.ABC):
     name: str
     #: The program that makes it.
     program: str
+
+    def holds(self, content):
+        """Return whether all of a Content can be in it."""
+        return True
 
     @abc.abstractmethod
     def room_bytes(self, content):

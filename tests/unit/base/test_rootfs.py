@@ -86,3 +86,59 @@ class SizeTest(testtools.TestCase):
                     + bytes(4096))
         self.assertRaises(exception.ProgramFailed,
                           rootfs.load('erofs').size_bytes, self.path)
+
+
+class MeasureTest(testtools.TestCase):
+
+    def test_tree(self):
+        for program in ('gawk', 'find', 'bash'):
+            if not process.available(program):
+                self.skipTest(f'{program} is not installed')
+        folder = self.useFixture(fixtures.TempDir()).path
+        tree = os.path.join(folder, 'tree')
+        os.mkdir(tree)
+        for name, size in (('a', 1), ('empty', 0), ('n' * 254, 4097),
+                           ('\udcff' * 255, 4096), ('n\n' + 'x' * 253, 0)):
+            with open(os.path.join(tree, name), 'wb') as f:
+                f.write(bytes(size))
+        os.link(os.path.join(tree, 'a'), os.path.join(tree, 'b'))
+        os.mkdir(os.path.join(tree, 'folder'))
+        self.assertEqual(
+            rootfs.Content(blocks=6, inodes=7, longest_names=2),
+            rootfs.measure(_Shell(folder, '/sysroot', tree)))
+
+    def test_answers_that_are_none(self):
+        for said in ('', '1 2', '1 2 x', '1e3 2 0', '1 -2 0', '1 2 3 4',
+                     f'{"9" * 5000} 1 0'):
+            e = self.assertRaises(exception.ProgramFailed, rootfs.measure,
+                                  _Answer(said))
+            self.assertIn('no size', str(e))
+
+    def test_names_that_mkfs_would_cut(self):
+        self.assertTrue(rootfs.load('erofs').holds(rootfs.Content(1, 1)))
+        content = rootfs.Content(1, 1, longest_names=1)
+        self.assertFalse(rootfs.load('erofs').holds(content))
+        self.assertTrue(rootfs.load('ext4').holds(content))
+
+
+class _Answer:
+
+    def __init__(self, said):
+        self._said = said
+
+    def shell(self, _script):
+        return self._said.splitlines()
+
+
+class _Shell:
+    """Runs scripts here, on another folder."""
+
+    def __init__(self, folder, old, new):
+        self._folder, self._old, self._new = folder, old, new
+
+    def shell(self, script):
+        done = subprocess.run(
+            ['bash', '-eu', '-o', 'pipefail', '-c',
+             script.replace(self._old, self._new)], check=True,
+            cwd=self._folder, stdout=subprocess.PIPE, text=True)
+        return done.stdout.splitlines()

@@ -1,0 +1,45 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import testtools
+
+from nova_flexmem.base import builder
+from nova_flexmem.base import kernel
+from nova_flexmem.base import rootfs
+from nova_flexmem.base import source
+from nova_flexmem import exception
+
+
+class RootfsDriverTest(testtools.TestCase):
+    """Which root filesystem a base gets."""
+
+    def chosen(self, wanted, able, longest_names=0):
+        build = builder._Build(
+            None, source.Source('/image', 'raw', 512, ('/image',)), '', '',
+            '/none', builder.Options(rootfs=wanted), None)
+        found = kernel.Kernel('6.1', b'', able, ('nvdimm',), (), ())
+        return build._rootfs_driver(
+            found, rootfs.Content(1, 1, longest_names)).name
+
+    def test_what_the_kernel_can(self):
+        self.assertEqual('erofs', self.chosen('auto', ('erofs', 'ext4')))
+        self.assertEqual('ext4', self.chosen('auto', ('ext4',)))
+        self.assertEqual('ext4', self.chosen('ext4', ('erofs', 'ext4')))
+        e = self.assertRaises(exception.ImageRefused, self.chosen, 'erofs',
+                              ('ext4',))
+        self.assertIn('can not mount erofs with DAX', str(e))
+
+    def test_names_that_are_too_long_for_it(self):
+        self.assertEqual('ext4', self.chosen('auto', ('erofs', 'ext4'), 1))
+        e = self.assertRaises(exception.ImageRefused, self.chosen, 'erofs',
+                              ('erofs', 'ext4'), 1)
+        self.assertIn('names of 255 bytes', str(e))
