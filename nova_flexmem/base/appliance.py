@@ -111,13 +111,16 @@ class Appliance:
         order than libguestfs. That takes one for another then, in some of its
         commands (seen with 1.48).
         """
+        # of this start; readers of an earlier one may not be done yet
         self._lines = queue.Queue()
-        self._errors.clear()
+        self._errors = collections.deque(maxlen=20)
         self._popen = process.start('guestfish', limits=self._limits,
                                     env=_environment(self._home))
         self._readers = [
-            threading.Thread(target=self._read_output, daemon=True),
-            threading.Thread(target=self._read_errors, daemon=True)]
+            threading.Thread(target=_read_output, daemon=True,
+                             args=(self._popen.stdout, self._lines)),
+            threading.Thread(target=_read_errors, daemon=True,
+                             args=(self._popen.stderr, self._errors))]
         for reader in self._readers:
             reader.start()
         try:
@@ -199,16 +202,6 @@ class Appliance:
         said = [e for e in self._errors if 'error:' in e] or self._errors
         return process.reason(returncode, '\n'.join(said))
 
-    def _read_output(self):
-        for line in self._popen.stdout:
-            self._lines.put(line.rstrip('\n'))
-        self._lines.put(None)
-
-    def _read_errors(self):
-        for line in self._popen.stderr:
-            if line.strip():
-                self._errors.append(line.strip())
-
     def _end(self):
         with contextlib.suppress(OSError):  # it ended by itself
             self._popen.stdin.close()
@@ -217,6 +210,18 @@ class Appliance:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
+
+
+def _read_output(stream, lines):
+    for line in stream:
+        lines.put(line.rstrip('\n'))
+    lines.put(None)
+
+
+def _read_errors(stream, errors):
+    for line in stream:
+        if line.strip():
+            errors.append(line.strip())
 
 
 def _environment(home):
