@@ -13,7 +13,8 @@
 # under the License.
 
 # Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
-#                                lifecycle, cloud, cloud-all, memory)
+#                                lifecycle, cloud, cloud-all, memory,
+#                                functional-more)
 #
 # Runs every suite named, also after one failed, and closes with the count of
 # tests that the runner recorded. Needs tools/setup.sh test first.
@@ -43,6 +44,13 @@ run_unit() {
 run_functional() {
     guest_tests functional functional \
         --worker-file tests/functional/workers.yaml
+}
+
+# What takes longest: one more layout of disks, and all files of a flattened
+# image
+run_functional-more() {
+    guest_tests functional-more functional --serial \
+        'test_guests\.BookwormLvm|test_flatten\.FlattenGuest'
 }
 
 # Alone, and on a host with nothing else to do: it measures the host's memory
