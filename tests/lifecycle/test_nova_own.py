@@ -42,6 +42,10 @@ class WithFlexMemDriver:
             'nova.tests.fixtures.WarningsFixture', fixtures.Fixture))
         self.flags(api_paste_config=os.path.join(
             sys.prefix, 'etc/nova/api-paste.ini'), group='wsgi')
+        # which makes real tap devices, where it may
+        for name in ('create_tap_dev', 'set_device_mtu', 'delete_net_dev'):
+            self.useFixture(fixtures.MockPatch(
+                f'nova.privsep.linux_net.{name}'))
         super().setUp()
 
     def flags(self, group=None, **options):
