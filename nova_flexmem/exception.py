@@ -101,6 +101,12 @@ class DemoFailed(FlexMemException):
     msg_fmt = '%(reason)s'
 
 
+class BenchFailed(FlexMemException):
+    """A benchmark could not be carried through."""
+
+    msg_fmt = '%(reason)s'
+
+
 class ConfigUnusable(FlexMemException):
     """The configuration can't be read, or says something impossible."""
 

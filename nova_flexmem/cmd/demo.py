@@ -15,27 +15,18 @@
 import dataclasses
 import json
 import os
-import signal
-import sys
 import typing
 
 from cliff import lister
 
-from nova_flexmem.base import builder
-from nova_flexmem.base import store
+from nova_flexmem.cmd import arguments
+from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import progress
 from nova_flexmem.demo import chart
-from nova_flexmem.demo import configdrive
-from nova_flexmem.demo import debian
 from nova_flexmem.demo import demo
 from nova_flexmem.demo import report
-from nova_flexmem.guest import domain
 
 MIB = 1 << 20
-GIB = 1 << 30
-
-_LAYOUT = 'ext4'
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Demo(lister.Lister):
@@ -49,40 +40,21 @@ class Demo(lister.Lister):
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--image', metavar='FILE', help='image to use, raw or qcow2, with'
-            ' cloud-init; default: a Debian image is made')
-        parser.add_argument('--guests', type=_at_least_one, default=3,
+        arguments.add(parser)
+        parser.add_argument('--guests', type=arguments.at_least_one, default=3,
                             metavar='N', help='guests of each kind;'
                             ' default: %(default)s')
-        parser.add_argument('--read-mb', type=_at_least_one, default=100,
-                            metavar='MIB', help='what each guest reads;'
-                            ' default: %(default)s')
-        parser.add_argument('--ram-mib', type=_at_least_one, default=512,
-                            metavar='MIB', help='RAM of each guest;'
-                            ' default: %(default)s')
-        parser.add_argument(
-            '--disk-gib', type=_at_least_one, metavar='GIB',
-            help='size of each guest\'s disk, be it overlay or delta;'
-            ' default: the image\'s virtual size')
-        parser.add_argument('--device', default='nvdimm',
-                            help='FlexMem device; default: %(default)s')
-        parser.add_argument('--writes', default='disk',
-                            choices=['disk', 'memory'],
-                            help='writes policy; default: %(default)s')
+        parser.add_argument('--read-mb', type=arguments.at_least_one,
+                            default=100, metavar='MIB',
+                            help='what each guest reads; default: %(default)s')
         parser.add_argument(
             '--output', default='demo-results', metavar='FOLDER',
             help='for results.json and memory.png; default: %(default)s')
-        parser.add_argument(
-            '--work', default='/var/tmp', metavar='FOLDER',
-            help='for temporary files and the Debian image;'
-            ' default: %(default)s')
         return parser
 
     def run(self, parsed_args):
         self._failures: list[str] = []
-        for number in _SIGNALS:
-            signal.signal(number, _end)
+        ending.clean_up_on_signals()
         status = super().run(parsed_args)
         for failure in self._failures:
             self.app.stderr.write(f'{failure}\n')
@@ -91,33 +63,15 @@ class Demo(lister.Lister):
     def take_action(self, parsed_args):
         options = demo.Options(
             guests=parsed_args.guests, read_bytes=parsed_args.read_mb * MIB,
-            ram_mib=parsed_args.ram_mib,
-            disk_bytes=parsed_args.disk_gib and parsed_args.disk_gib * GIB,
-            device=parsed_args.device, writes=parsed_args.writes,
-            direct_paths=tuple(self.app.conf.flexmem.direct_paths),
-            # the demo's own images have the control shell in them
-            user_data=configdrive.control_shell() if parsed_args.image
-            else None)
+            guest=arguments.guest_options(parsed_args, self.app.conf))
         os.makedirs(parsed_args.output, exist_ok=True)
         with progress.Progress(self.app.stderr) as reporter:
-            image = parsed_args.image or debian.build(
-                _LAYOUT, os.path.join(parsed_args.work,
-                                      'nova-flexmem-images'), reporter)
-            built = self._base(image, reporter)
             stock, flexmem = demo.run(
-                image, built.manifest.image_format, domain.Boot.of(built),
+                arguments.image(parsed_args, self.app.conf, reporter),
                 options, parsed_args.work, reporter)
         self._write(parsed_args.output, stock, flexmem, options)
         self._failures = report.failures(flexmem)
         return report.COLUMNS, report.rows(stock, flexmem)
-
-    def _base(self, image, reporter):
-        """Return the base of an image; builds it if there is none."""
-        opened = store.Store(self.app.conf.flexmem.store_path)
-        opened.clean()
-        built, _new = builder.build(
-            opened, image, builder.Options.from_conf(self.app.conf), reporter)
-        return opened.check(built.key)
 
     def _write(self, folder, stock, flexmem, options):
         with open(os.path.join(folder, 'results.json'), 'w',
@@ -127,21 +81,7 @@ class Demo(lister.Lister):
                        'flexmem': dataclasses.asdict(flexmem)}, f, indent=2)
         picture = os.path.join(folder, 'memory.png')
         chart.draw(picture, stock, flexmem,
-                   f'Host memory by number of VMs ({options.ram_mib} MiB RAM'
-                   f' each, {options.read_bytes // MIB} MiB of image files'
-                   ' read)')
+                   'Host memory by number of VMs'
+                   f' ({options.guest.ram_mib} MiB RAM each,'
+                   f' {options.read_bytes // MIB} MiB of image files read)')
         self.app.stderr.write(f'the picture is {picture}\n')
-
-
-def _at_least_one(text):
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _end(signal_number, _frame):
-    """End as on an error, so that everything is cleaned up, undisturbed."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    sys.exit(128 + signal_number)

@@ -18,26 +18,19 @@ that none disturbs another's boot; the two kinds do not run together.
 
 import contextlib
 import dataclasses
-import os
-import tempfile
 import time
 
 from nova_flexmem.demo import figures
-from nova_flexmem.demo import hypervisor
-from nova_flexmem.demo import launcher
-from nova_flexmem.demo import stock
+from nova_flexmem.demo import kinds
 from nova_flexmem.demo import workload
 from nova_flexmem import exception
 from nova_flexmem.host import memory
-from nova_flexmem import process
 
 MIB = 1 << 20
 
 #: Long enough for guests with free page reporting to hand pages back (the
 #: kernel does so every 2 s, mm/page_reporting.c) and for boots to calm down.
 _SETTLE_S = 15
-
-_CONVERT_TIMEOUT_S = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,47 +39,24 @@ class Options:
 
     guests: int = 3
     read_bytes: int = 100 * MIB
-    ram_mib: int = 512
-    disk_bytes: int | None = None  #: None means the image's virtual size
-    device: str = 'nvdimm'
-    writes: str = 'disk'
-    direct_paths: tuple[str, ...] = ()
-    user_data: str | None = None  #: for cloud-init; None means no drive
+    guest: kinds.Options = kinds.Options()
 
 
-def run(image, image_format, boot, options, work_folder, progress):
+def run(image, options, work_folder, progress):
     """Measure stock guests and FlexMem guests of one image.
 
-    :param image: path of the image
-    :param image_format: qcow2 or raw
-    :param boot: the image's base, a guest.domain.Boot
+    :param image: the image, a kinds.Image
     :param options: the Options
     :param work_folder: where to have temporary files
     :param progress: called with a text as each step begins
     :returns: KindFigures of the stock guests, and of the FlexMem guests
     :raises: DemoFailed, ProgramFailed
     """
-    with tempfile.TemporaryDirectory(prefix='flexmem-demo-',
-                                     dir=work_folder) as folder:
-        os.chmod(folder, 0o711)
-        progress('converting the image to raw, as Nova does')
-        raw = os.path.join(folder, 'image.raw')
-        process.run('qemu-img', 'convert', '-f', image_format, '-O', 'raw',
-                    image, raw, timeout_s=_CONVERT_TIMEOUT_S)
-        flavor = stock.Flavor(options.ram_mib,
-                              options.disk_bytes or os.path.getsize(raw))
-        with hypervisor.connect(folder) as connection:
-            launch = launcher.Launcher(connection, folder,
-                                       hypervisor.domain_type(), flavor,
-                                       options.user_data)
-            measured = [
-                _measure(kind, create, pmem, options, progress)
-                for kind, create, pmem in (
-                    ('stock', lambda name: launch.stock(name, raw), None),
-                    ('flexmem', lambda name: launch.flexmem(
-                        name, boot, device=options.device,
-                        writes=options.writes,
-                        direct_paths=options.direct_paths), boot.root_pmem))]
+    with kinds.prepare(image, options.guest, work_folder, progress) as ready:
+        measured = [
+            _measure(kind, ready, pmem, options, progress)
+            for kind, pmem in (('stock', None),
+                               ('flexmem', image.boot.root_pmem))]
     if len({guest.reading.digest for kind in measured
             for guest in kind.guests}) > 1:
         raise exception.DemoFailed(
@@ -95,7 +65,7 @@ def run(image, image_format, boot, options, work_folder, progress):
     return measured
 
 
-def _measure(kind, create, root_pmem, options, progress):
+def _measure(kind, ready, root_pmem, options, progress):
     """Run all guests of a kind; returns their KindFigures."""
     seen = []
     available = memory.host_available_bytes()
@@ -103,7 +73,7 @@ def _measure(kind, create, root_pmem, options, progress):
         for number in range(1, options.guests + 1):
             name = f'{kind}-{number}'
             progress(f'{name}: booting')
-            guest = stack.enter_context(create(name))
+            guest = stack.enter_context(ready.guest(kind, name))
             guest.wait_shell()
             multi_user_s = guest.wait_multi_user()
             progress(f'{name}: multi-user after {multi_user_s:.1f} s; reading')
@@ -118,7 +88,7 @@ def _measure(kind, create, root_pmem, options, progress):
         result = figures.KindFigures(
             guests=[figures.GuestFigures(
                 multi_user_s, before, after, reading,
-                memory.of_process(guest.pid, options.ram_mib * MIB))
+                memory.of_process(guest.pid, options.guest.ram_mib * MIB))
                 for guest, multi_user_s, before, after, reading in seen],
             shared_bytes=[
                 memory.mapped_bytes(pids[:number], root_pmem)

@@ -128,6 +128,11 @@ def host_available_bytes():
     return fields(read('', 'meminfo'))['MemAvailable']
 
 
+def host_total_bytes():
+    """Return MemTotal of the host."""
+    return fields(read('', 'meminfo'))['MemTotal']
+
+
 def fields(text):
     """Return the sizes in a /proc/meminfo or /proc/PID/status, in bytes."""
     return {field['name']: int(field['kib']) << 10

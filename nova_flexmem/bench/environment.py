@@ -1,0 +1,57 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""On what a benchmark ran: without that its figures say little."""
+
+import os
+import platform
+import time
+
+import libvirt
+
+from nova_flexmem import accel
+from nova_flexmem.host import memory
+
+_THP = '/sys/kernel/mm/transparent_hugepage/enabled'
+
+
+def describe(connection):
+    """Return what there is to know, {name: text}.
+
+    :param connection: a libvirt.virConnect
+    """
+    return {
+        'date': time.strftime('%Y-%m-%d %H:%M %Z'),
+        'kernel': platform.release(),
+        'processors': str(os.cpu_count()),
+        'memory': f'{memory.host_total_bytes() / (1 << 30):.1f} GiB',
+        'QEMU': _version(connection.getVersion()),
+        'libvirt': _version(libvirt.getVersion()),
+        'accelerator': 'KVM' if accel.kvm_works() else
+                       'TCG (emulation: ratios tell more than times)',
+        'transparent huge pages': _chosen(_THP),
+        'load when it began': f'{os.getloadavg()[0]:.1f}'}
+
+
+def _version(number):
+    # as libvirt counts: major * 1,000,000 + minor * 1,000 + release
+    return (f'{number // 1_000_000}.{number // 1_000 % 1_000}'
+            f'.{number % 1_000}')
+
+
+def _chosen(path):
+    """Return the choice in brackets in a file of sysfs."""
+    try:
+        with open(path, encoding='ascii') as f:
+            return f.read().partition('[')[2].partition(']')[0]
+    except FileNotFoundError:
+        return 'none'

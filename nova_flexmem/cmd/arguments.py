@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What all commands that start guests of an image take, and make of it."""
+
+import os
+
+from nova_flexmem.base import builder
+from nova_flexmem.base import store
+from nova_flexmem.demo import configdrive
+from nova_flexmem.demo import debian
+from nova_flexmem.demo import kinds
+from nova_flexmem.guest import domain
+
+GIB = 1 << 30
+
+_LAYOUT = 'ext4'
+
+
+def add(parser):
+    """Add the arguments to a parser."""
+    parser.add_argument(
+        '--image', metavar='FILE', help='image to use, raw or qcow2, with'
+        ' cloud-init; default: a Debian image is made')
+    parser.add_argument(
+        '--ram-mib', type=at_least_one, default=512, metavar='MIB',
+        help='RAM of each guest; default: %(default)s')
+    parser.add_argument(
+        '--disk-gib', type=at_least_one, metavar='GIB',
+        help='size of each guest\'s disk, be it overlay or delta;'
+        ' default: the image\'s virtual size')
+    parser.add_argument('--device', default='nvdimm',
+                        help='FlexMem device; default: %(default)s')
+    parser.add_argument('--writes', default='disk',
+                        choices=['disk', 'memory'],
+                        help='writes policy; default: %(default)s')
+    parser.add_argument(
+        '--work', default='/var/tmp', metavar='FOLDER',
+        help='for temporary files and the Debian image;'
+        ' default: %(default)s')
+
+
+def guest_options(parsed_args, conf):
+    """Return the kinds.Options that the arguments ask for."""
+    return kinds.Options(
+        ram_mib=parsed_args.ram_mib,
+        disk_bytes=parsed_args.disk_gib and parsed_args.disk_gib * GIB,
+        device=parsed_args.device, writes=parsed_args.writes,
+        direct_paths=tuple(conf.flexmem.direct_paths),
+        # images that are made here have the control shell in them
+        user_data=configdrive.control_shell() if parsed_args.image else None)
+
+
+def image(parsed_args, conf, progress):
+    """Return the kinds.Image that the arguments ask for.
+
+    It is made, and its base is built, where there is none.
+
+    :param progress: called with a text as each step begins
+    """
+    path = parsed_args.image or debian.build(
+        _LAYOUT, os.path.join(parsed_args.work, 'nova-flexmem-images'),
+        progress)
+    opened = store.Store(conf.flexmem.store_path)
+    opened.clean()
+    built, _new = builder.build(opened, path,
+                                builder.Options.from_conf(conf), progress)
+    checked = opened.check(built.key)
+    return kinds.Image(path, checked.manifest.image_format,
+                       domain.Boot.of(checked))
+
+
+def at_least_one(text):
+    """Return the number in an argument, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
