@@ -74,12 +74,13 @@ class Guest:
     def __exit__(self, exc_type, exc, traceback):
         self.destroy()
 
-    def start(self):
+    def start(self, before=lambda pid: None):
         """Power the guest on.
 
         Its processor is started last, so that libvirt's own time does not
         count as the guest's.
 
+        :param before: called before that with the id of its QEMU process
         :raises: DemoFailed if libvirt refuses
         """
         try:
@@ -87,6 +88,7 @@ class Guest:
                 self.xml, libvirt.VIR_DOMAIN_START_AUTODESTROY
                 | libvirt.VIR_DOMAIN_START_PAUSED)
             self._shell = shell.Shell(self._folder.shell)
+            before(self.pid)
             self._power_on = time.monotonic()
             self._domain.resume()
         except (libvirt.libvirtError, OSError) as e:

@@ -34,7 +34,7 @@ class Launcher:
 
     def __init__(self, connection, folder, domain_type, flavor,
                  user_data=None):
-        self._connection = connection
+        self.connection = connection
         self._folder = folder
         self._domain_type = domain_type
         self._flavor = flavor
@@ -78,4 +78,4 @@ class Launcher:
             name=domain_name, uuid=uuid, domain_type=self._domain_type,
             flavor=self._flavor, folder=files, disk_format=disk_format,
             config_drive=self._user_data is not None)
-        return guest.Guest(self._connection, domain_name, change(xml), files)
+        return guest.Guest(self.connection, domain_name, change(xml), files)

@@ -1,0 +1,128 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How many VMs fit into so much memory.
+
+One guest after the other starts in a control group with a limit, and does its
+workload, until one is killed for want of memory, or gets nowhere. What fits is
+the number before.
+"""
+
+import contextlib
+import dataclasses
+import os
+import time
+
+from nova_flexmem.bench import cgroup
+from nova_flexmem.bench import environment
+from nova_flexmem.bench import results
+from nova_flexmem.bench import workloads
+from nova_flexmem.demo import kinds
+from nova_flexmem import exception
+from nova_flexmem.host import ksm
+from nova_flexmem.host import memory
+
+#: With KSM: time for it to find what the newest guest has, before the next.
+_KSM_S = 30
+
+#: A guest that takes so many times longer than the first one gets nowhere: it
+#: waits for pages that are thrown out again at once.
+_PATIENCE = 6
+
+#: See density.
+_SCAN_PAGES, _SCAN_SLEEP_MS = 1250, 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the benchmark does.
+
+    :ivar size_bytes: the limit
+    :ivar most: where to stop
+    :ivar with_ksm: whether stock guests are tried with KSM as well
+    """
+
+    size_bytes: int = 3 << 30
+    most: int = 32
+    workload: str = 'idle'
+    with_ksm: bool = True
+    guest: kinds.Options = kinds.Options()
+
+
+def run(image, options, work_folder, progress):
+    """Run the benchmark.
+
+    :param image: the kinds.Image
+    :param options: the Options
+    :param work_folder: where to have temporary files
+    :param progress: called with a text as each step begins
+    :returns: results.Results
+    :raises: BenchFailed, DemoFailed, ProgramFailed
+    """
+    with kinds.prepare(image, options.guest, work_folder, progress) as ready:
+        described = environment.describe(ready.launcher.connection)
+        tried = {'stock': _fit(ready, 'stock', options, progress)}
+        if options.with_ksm:
+            with ksm.always_on(_SCAN_PAGES, _SCAN_SLEEP_MS):
+                tried['stock + KSM'] = _fit(ready, 'stock', options, progress,
+                                            _KSM_S)
+        tried['flexmem'] = _fit(ready, 'flexmem', options, progress)
+    return results.Results(
+        'fit', {**described, **{f'why no more, {kind}': why
+                                for kind, (_count, why) in tried.items()}},
+        dataclasses.asdict(options),
+        [results.Figure(f'VMs in {options.size_bytes / (1 << 30):g} GiB', '',
+                        {kind: [count]
+                         for kind, (count, _why) in tried.items()})])
+
+
+def _fit(ready, kind, options, progress, wait_s=0):
+    """Return how many guests of a kind fit, and why no more do."""
+    _forget(ready.image.boot)
+    work = workloads.WORKLOADS[options.workload]
+    with cgroup.Cgroup(options.size_bytes) as group, \
+            contextlib.ExitStack() as stack:
+        patience_s = 600.0
+        for count in range(options.most):
+            progress(f'{kind}: starting {count + 1} within the limit')
+            began = time.monotonic()
+            name = f'{kind}-{count + 1}'
+            guest = ready.guest(kind, name)
+            stack.callback(guest.destroy)
+            try:
+                guest.start(lambda pid: group.take(
+                    pid, memory.fields(memory.read(pid, 'status'))['RssAnon']))
+                guest.wait_shell(patience_s)
+                guest.wait_multi_user()
+                work(guest)
+                time.sleep(wait_s)
+            except exception.DemoFailed as e:
+                if not group.oom_kills and time.monotonic() - began < (
+                        patience_s):
+                    raise  # it failed for another reason
+                return count, ('out of memory' if group.oom_kills
+                               else f'too slow: {e}')
+            if group.oom_kills:
+                return count, 'out of memory'
+            if not count:
+                patience_s = (time.monotonic() - began) * _PATIENCE
+    return options.most, 'not tried'
+
+
+def _forget(boot):
+    """Drop a base from the page cache, so that the group is charged for it."""
+    for path in (boot.root_pmem, boot.kernel, boot.initramfs):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)

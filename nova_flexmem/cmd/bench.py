@@ -1,0 +1,148 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""nova-flexmem bench: what FlexMem gains on this host, and where it loses."""
+
+import argparse
+import re
+import typing
+
+from cliff import lister
+
+from nova_flexmem.base import store
+from nova_flexmem.bench import compare
+from nova_flexmem.bench import density
+from nova_flexmem.bench import fit
+from nova_flexmem.bench import report
+from nova_flexmem.bench import results
+from nova_flexmem.bench import table
+from nova_flexmem.bench import workloads
+from nova_flexmem.cmd import arguments
+from nova_flexmem.cmd import ending
+from nova_flexmem.cmd import progress
+
+_SIZE = re.compile(r'(\d+)([MG])')
+
+
+class Density(lister.Lister):
+    """Measure host memory by number of VMs, with and without KSM.
+
+    Stock guests, then FlexMem guests of one image. Where KSM is measured, it
+    must be off when the benchmark starts.
+    """
+
+    app: typing.Any
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        arguments.add(parser)
+        parser.add_argument(
+            '--counts', type=_counts, metavar='N,N,...',
+            default=density.Options.counts, help='numbers of guests at which'
+            ' memory is measured; default: 1,2,3,4,6,8,12,16')
+        parser.add_argument(
+            '--ksm-counts', type=_counts, metavar='N,N,...',
+            default=density.Options.ksm_counts, help='those at which it is'
+            ' measured with KSM, and by what guests use it for; "" for none;'
+            ' default: 3,16')
+        parser.add_argument(
+            '--workload', choices=sorted(workloads.WORKLOADS),
+            default='idle', help='what guests do after their boot;'
+            ' default: %(default)s')
+        parser.add_argument(
+            '--at-once', type=arguments.at_least_one, default=1, metavar='N',
+            help='guests that boot side by side; default: %(default)s')
+        parser.add_argument(
+            '--fit', type=_size, metavar='SIZE', help='find out how many'
+            ' guests fit into so much memory instead, such as 3G')
+        add_report(parser)
+        return parser
+
+    def take_action(self, parsed_args):
+        ending.clean_up_on_signals()
+        guest = arguments.guest_options(parsed_args, self.app.conf)
+        with progress.Progress(self.app.stderr) as reporter:
+            image = arguments.image(parsed_args, self.app.conf, reporter)
+            if parsed_args.fit:
+                found = fit.run(
+                    image, fit.Options(
+                        size_bytes=parsed_args.fit, guest=guest,
+                        workload=parsed_args.workload,
+                        with_ksm=bool(parsed_args.ksm_counts)),
+                    parsed_args.work, reporter)
+            else:
+                found = density.run(
+                    store.Store(self.app.conf.flexmem.store_path), image,
+                    density.Options(
+                        workload=parsed_args.workload,
+                        counts=parsed_args.counts,
+                        ksm_counts=parsed_args.ksm_counts,
+                        at_once=parsed_args.at_once, guest=guest),
+                    parsed_args.work, reporter)
+        return shown(self.app, found, parsed_args)
+
+
+class Compare(lister.Lister):
+    """Compare two runs of one benchmark.
+
+    What differs between their hosts and options is on standard error.
+    """
+
+    app: typing.Any
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        for name in 'AB':
+            parser.add_argument(name, help='a folder that --report made, or'
+                                ' the results.json in it')
+        return parser
+
+    def take_action(self, parsed_args):
+        a, b = results.read(parsed_args.A), results.read(parsed_args.B)
+        rows = compare.rows(a, b)
+        for difference in compare.differences(a, b):
+            self.app.stderr.write(f'{difference}\n')
+        return compare.COLUMNS, rows
+
+
+def add_report(parser):
+    """Add the argument for a report to a parser."""
+    parser.add_argument(
+        '--report', metavar='FOLDER', help='write report.html, its pictures,'
+        ' and results.json for "bench compare" there')
+
+
+def shown(app, found, parsed_args):
+    """Write the report if one is asked for; return the command's table.
+
+    :param found: results.Results
+    """
+    if parsed_args.report:
+        path = report.write(found, parsed_args.report)
+        app.stderr.write(f'the report is {path}\n')
+    return table.columns(found), table.rows(found)
+
+
+def _counts(text):
+    try:
+        return tuple(arguments.at_least_one(each)
+                     for each in text.split(',') if each)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'{text!r}: give numbers of guests with commas between')
+
+
+def _size(text):
+    size = _SIZE.fullmatch(text)
+    if not size:
+        raise argparse.ArgumentTypeError(f'{text!r}: give a size as 3G, 512M')
+    return int(size[1]) << {'M': 20, 'G': 30}[size[2]]
