@@ -24,6 +24,7 @@ from nova_flexmem import exception
 #: Grows when bases are made in another way: older ones are built anew.
 FORMAT = 1
 
+#: For what is in kernel and initramfs see handover.
 ROOT_PMEM, KERNEL, INITRAMFS = FILES = ('root.pmem', 'kernel', 'initramfs')
 MANIFEST = 'manifest.json'
 

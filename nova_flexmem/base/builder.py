@@ -30,6 +30,7 @@ from pbr import version
 from nova_flexmem.base import appliance as appliance_module
 from nova_flexmem.base import base
 from nova_flexmem.base import bootloader
+from nova_flexmem.base import handover
 from nova_flexmem.base import initramfs
 from nova_flexmem.base import kernel as kernel_module
 from nova_flexmem.base import operating_system
@@ -163,10 +164,7 @@ class _Build:
             self._make_root(a, driver, target.device, content)
         os.unlink(copy)
         self._progress('writing the initramfs', None)
-        initramfs.build(self._path('base/initramfs'), kernel.modules,
-                        self._folder)
-        with open(self._path('base/kernel'), 'xb') as f:
-            f.write(kernel.image)
+        self._write_kernel(kernel)
         content_bytes = driver.size_bytes(self._filesystem)
         files = {base.ROOT_PMEM: self._write_root_pmem(content_bytes),
                  base.KERNEL: base.File.of(self._path('base/kernel')),
@@ -257,6 +255,15 @@ class _Build:
         with sparse.Watch(self._filesystem, content.blocks * 4096,
                           lambda part: self._progress(stage, part)):
             driver.make(appliance, device, content, self._uuid)
+
+    def _write_kernel(self, kernel):
+        archive = self._path('archive')
+        initramfs.build(archive, kernel.modules, self._folder)
+        handover.write_initramfs_file(self._path('base/initramfs'),
+                                      kernel.image, archive)
+        os.unlink(archive)
+        with open(self._path('base/kernel'), 'xb') as f:
+            f.write(handover.kernel_file(kernel.image))
 
     def _write_root_pmem(self, content_bytes):
         written = rootpmem.write(

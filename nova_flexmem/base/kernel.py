@@ -25,6 +25,7 @@ import zlib
 
 import zstandard
 
+from nova_flexmem.base import handover
 from nova_flexmem import exception
 
 MIB = 1 << 20
@@ -255,9 +256,9 @@ def _is_bzimage(content):
     if (content is None or len(content) < _HEADER_BYTES
             or content[0x202:0x206] != b'HdrS'):
         return False
-    setup_bytes = ((content[0x1f1] or 4) + 1) * 512
     protocol, = struct.unpack_from('<H', content, 0x206)
-    return bool(protocol >= _XLOADFLAGS_SINCE and len(content) > setup_bytes
+    return bool(protocol >= _XLOADFLAGS_SINCE
+                and len(content) > handover.setup_bytes(content)
                 and content[0x211] & _LOADED_HIGH
                 and content[0x236] & _XLF_KERNEL_64)
 

@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A kernel that QEMU maps for all guests instead of copying it for each.
+
+QEMU reads the file of ``-kernel`` into memory of its own, which it keeps for
+as long as the guest runs (14 MiB with Debian 12); it maps that of ``-initrd``,
+so that all guests share the host's page cache (hw/i386/x86.c, QEMU 5.1 and
+later). So a base's kernel file has only the kernel's setup code, and in place
+of the kernel proper a few instructions, to which the setup code hands over.
+Its initramfs file has the kernel proper, and the initramfs behind it. The
+instructions put the kernel proper where they are themselves, tell it where its
+initramfs is, and hand over to it: it starts as if QEMU had loaded it.
+
+Offsets and states: Documentation/arch/x86/boot.rst, "32-bit boot protocol".
+"""
+
+PAGE_BYTES = 4096
+
+#: Where QEMU loads what follows the setup code, and where that begins.
+_ENTRY = 0x100000
+
+#: Each instruction as machine code and as GNU as has it; in both, {padded} is
+#: how much of the initramfs file is the kernel's, {words} that in 4 bytes.
+#: %esi is the address of struct boot_params. There is no stack. The last
+#: instructions must not be where they copy to, and go to 0x7c00, where a boot
+#: sector would be.
+CODE = (
+    ('fc', 'cld'),
+    ('8b8618020000', 'movl 0x218(%esi), %eax'),  # ramdisk_image
+    ('818618020000{padded}', 'addl ${padded}, 0x218(%esi)'),
+    ('81ae1c020000{padded}', 'subl ${padded}, 0x21c(%esi)'),  # ramdisk_size
+    # setup_data that QEMU put behind what it took for the kernel (7.2's seed
+    # of random numbers) is about to be overwritten
+    ('81be5002000000001000', 'cmpl $0x100000, 0x250(%esi)'),
+    ('720a', 'jb 1f'),
+    ('c7865002000000000000', 'movl $0, 0x250(%esi)'),
+    ('89f2', '1: movl %esi, %edx'),
+    ('be4b001000', 'movl $0x10004b, %esi'),
+    ('bf007c0000', 'movl $0x7c00, %edi'),
+    ('b919000000', 'movl $25, %ecx'),
+    ('f3a4', 'rep movsb'),
+    ('b9007c0000', 'movl $0x7c00, %ecx'),
+    ('ffe1', 'jmp *%ecx'),
+    # from here on at 0x7c00
+    ('89c6', 'movl %eax, %esi'),
+    ('bf00001000', 'movl $0x100000, %edi'),
+    ('b9{words}', 'movl ${words}, %ecx'),
+    ('f3a5', 'rep movsl'),
+    ('89d6', 'movl %edx, %esi'),
+    ('31ff', 'xorl %edi, %edi'),
+    ('b800001000', 'movl $0x100000, %eax'),
+    ('ffe0', 'jmp *%eax'))
+
+
+def setup_bytes(image):
+    """Return the size of the setup code of a bzImage."""
+    return ((image[0x1f1] or 4) + 1) * 512
+
+
+def kernel_file(image):
+    """Return the content of a base's kernel file.
+
+    :param image: a bzImage that kernel.find() took
+    """
+    size = setup_bytes(image)
+    padded = _padded(len(image) - size)
+    values = {'padded': padded.to_bytes(4, 'little').hex(),
+              'words': (padded // 4).to_bytes(4, 'little').hex()}
+    return image[:size] + bytes.fromhex(''.join(
+        code.format(**values) for code, _text in CODE))
+
+
+def write_initramfs_file(path, image, initramfs):
+    """Write a base's initramfs file.
+
+    :param path: the file to write
+    :param image: the bzImage
+    :param initramfs: path of the initramfs
+    """
+    proper = image[setup_bytes(image):]
+    with open(path, 'xb') as f, open(initramfs, 'rb') as archive:
+        f.write(proper.ljust(_padded(len(proper)), b'\0'))
+        f.write(archive.read())
+
+
+def _padded(size_bytes):
+    # the kernel expects an initramfs at the begin of a page
+    return -(-size_bytes // PAGE_BYTES) * PAGE_BYTES
