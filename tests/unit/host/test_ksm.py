@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import os
+import threading
+import time
+
+import fixtures
+import testtools
+
+from nova_flexmem import exception
+from nova_flexmem.host import ksm
+
+_FILES = {'run': '0', 'full_scans': '7', 'pages_shared': '10',
+          'pages_sharing': '40', 'pages_to_scan': '100',
+          'sleep_millisecs': '20', 'smart_scan': '1',
+          'advisor_mode': 'none [scan-time]'}
+
+
+class KsmTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        for name, text in _FILES.items():
+            self._write(name, text)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.host.ksm.cpu_s', lambda: 1.5))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.host.ksm._POLL_S', 0.01))
+
+    def _write(self, name, text):
+        with open(os.path.join(self.folder, name), 'w') as f:
+            f.write(text)
+
+    def _read(self, name):
+        with open(os.path.join(self.folder, name)) as f:
+            return f.read()
+
+    def _settings(self):
+        return {name: self._read(name) for name in (
+            'pages_to_scan', 'sleep_millisecs', 'smart_scan', 'advisor_mode')}
+
+    def _scan(self, limit_s=10.0):
+        return ksm.scan_once(pages_to_scan=1250, sleep_ms=10, limit_s=limit_s,
+                             folder=self.folder)
+
+    def test_counters(self):
+        found = ksm.counters(self.folder)
+        self.assertEqual((0, 7), (found.run, found.full_scans))
+        self.assertEqual(4 * found.shared_bytes, found.saved_bytes)
+
+    def test_no_ksm(self):
+        e = self.assertRaises(exception.HostUnfit, ksm.counters,
+                              os.path.join(self.folder, 'none'))
+        self.assertIn('has no KSM', str(e))
+
+    def test_scan_once(self):
+        seen = []
+
+        def scan():
+            while self._read('run') != '1':
+                time.sleep(0.01)
+            seen.append(self._settings())
+            self._write('pages_sharing', '90')
+            self._write('full_scans', '10')
+
+        kernel = threading.Thread(target=scan)
+        kernel.start()
+        done = self._scan()
+        kernel.join()
+        self.assertEqual([{'pages_to_scan': '1250', 'sleep_millisecs': '10',
+                           'smart_scan': '0', 'advisor_mode': 'none'}], seen)
+        self.assertTrue(done.complete)
+        self.assertEqual(3, done.full_scans)
+        self.assertLess(done.saved_before_bytes, done.saved_bytes)
+        self._assert_as_before()
+
+    def _assert_as_before(self):
+        self.assertEqual('0', self._read('run'))
+        self.assertEqual({'pages_to_scan': '100', 'sleep_millisecs': '20',
+                          'smart_scan': '1', 'advisor_mode': 'scan-time'},
+                         self._settings())
+
+    def test_limit(self):
+        self.assertFalse(self._scan(limit_s=0.05).complete)
+        self._assert_as_before()
+
+    def test_somebody_elses(self):
+        self._write('run', '1')
+        e = self.assertRaises(exception.HostUnfit, self._scan)
+        self.assertIn('ksmtuned', str(e))
+        self.assertEqual('1', self._read('run'))
+        self.assertEqual('100', self._read('pages_to_scan'))
+
+    def test_older_kernel(self):
+        for name in ('smart_scan', 'advisor_mode'):
+            os.unlink(os.path.join(self.folder, name))
+        self._scan(limit_s=0.05)
+        self.assertEqual(sorted(set(_FILES) - {'smart_scan', 'advisor_mode'}),
+                         sorted(os.listdir(self.folder)))
+
+    def test_always_on(self):
+        try:
+            with ksm.always_on(500, 5, self.folder):
+                self.assertEqual('1', self._read('run'))
+                self.assertEqual('500', self._read('pages_to_scan'))
+                self.assertEqual('1', self._read('smart_scan'))
+                raise KeyError
+        except KeyError:
+            pass
+        self._assert_as_before()
+
+
+class ProcessorTimeTest(testtools.TestCase):
+
+    def test_of_this_kernel(self):
+        if not os.path.exists(ksm.FOLDER):
+            self.skipTest('this kernel has no KSM')
+        self.assertGreaterEqual(ksm.cpu_s(), 0)
