@@ -12,8 +12,8 @@
 
 import testtools
 
-from nova_flexmem.bench import density
 from nova_flexmem.bench import pagetypes
+from nova_flexmem.bench import seen
 
 MIB = 1 << 20
 
@@ -23,9 +23,9 @@ def _sample(kind, count, ksm='off', ram_mib=100, cache=None):
     if cache:
         types = {name: pagetypes.Part(0, 0) for name in pagetypes.TYPES}
         types['page cache'] = pagetypes.Part(*(each * MIB for each in cache))
-    return density.Sample(kind, ksm, count, ram=count * ram_mib * MIB,
-                          qemu=count * 10 * MIB, ksm_pages=5 * MIB,
-                          base_mapped=0, page_structs=0, types=types)
+    return seen.Sample(kind, ksm, count, ram=count * ram_mib * MIB,
+                       qemu=count * 10 * MIB, ksm_pages=5 * MIB,
+                       base_mapped=0, page_structs=0, types=types)
 
 
 class FiguresTest(testtools.TestCase):
@@ -40,12 +40,12 @@ class FiguresTest(testtools.TestCase):
                     _sample('flexmem', 3, ram_mib=100, cache=(6, 0)),
                     _sample('flexmem', 3, 'always', 90, cache=(5, 1)),
                     _sample('flexmem', 3, 'once', 95, cache=(6, 0))]
-        scans = [density.Scan('stock', 'always', 3, 50.0, 20.0, 600.0),
-                 density.Scan('flexmem', 'once', 3, 9.0, 2.0, 0.0)]
+        scans = [seen.Scan('stock', 'always', 3, 50.0, 20.0, 600.0),
+                 seen.Scan('flexmem', 'once', 3, 9.0, 2.0, 0.0)]
         self.figures = {
-            figure.name: figure for figure in density.figures(
-                density.Seen(samples, scans, [], {'stock': [40.0]}),
-                density.Options(counts=(1, 2, 3), ksm_counts=(3,)))}
+            figure.name: figure for figure in seen.figures(
+                seen.Seen(samples, scans, [], {'stock': [40.0]}),
+                (3,))}
 
     def _samples(self, name):
         return self.figures[name].samples
