@@ -18,6 +18,8 @@ extensions = [
     'cliff.sphinxext',
 ]
 
+highlight_language = 'text'
+
 project = 'nova-flexmem'
 copyright = 'nova-flexmem developers'
 exclude_patterns = []
