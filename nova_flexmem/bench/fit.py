@@ -19,11 +19,11 @@ the number before.
 
 import contextlib
 import dataclasses
-import os
 import time
 
 from nova_flexmem.bench import cgroup
 from nova_flexmem.bench import environment
+from nova_flexmem.bench import hostcache
 from nova_flexmem.bench import results
 from nova_flexmem.bench import workloads
 from nova_flexmem.demo import kinds
@@ -87,7 +87,10 @@ def run(image, options, work_folder, progress):
 
 def _fit(ready, kind, options, progress, wait_s=0):
     """Return how many guests of a kind fit, and why no more do."""
-    _forget(ready.image.boot)
+    # so that the group is charged for the base
+    boot = ready.image.boot
+    for path in (boot.root_pmem, boot.kernel, boot.initramfs):
+        hostcache.drop(path)
     work = workloads.WORKLOADS[options.workload]
     with cgroup.Cgroup(options.size_bytes) as group, \
             contextlib.ExitStack() as stack:
@@ -116,13 +119,3 @@ def _fit(ready, kind, options, progress, wait_s=0):
             if not count:
                 patience_s = (time.monotonic() - began) * _PATIENCE
     return options.most, 'not tried'
-
-
-def _forget(boot):
-    """Drop a base from the page cache, so that the group is charged for it."""
-    for path in (boot.root_pmem, boot.kernel, boot.initramfs):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(fd)

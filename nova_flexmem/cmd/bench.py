@@ -46,11 +46,11 @@ class Density(lister.Lister):
         parser = super().get_parser(prog_name)
         arguments.add(parser)
         parser.add_argument(
-            '--counts', type=_counts, metavar='N,N,...',
+            '--counts', type=counts, metavar='N,N,...',
             default=density.Options.counts, help='numbers of guests at which'
             ' memory is measured; default: 1,2,3,4,6,8,12,16')
         parser.add_argument(
-            '--ksm-counts', type=_counts, metavar='N,N,...',
+            '--ksm-counts', type=counts, metavar='N,N,...',
             default=density.Options.ksm_counts, help='those at which it is'
             ' measured with KSM, and by what guests use it for; "" for none;'
             ' default: 3,16')
@@ -132,7 +132,8 @@ def shown(app, found, parsed_args):
     return table.columns(found), table.rows(found)
 
 
-def _counts(text):
+def counts(text):
+    """Return the numbers of guests in an argument, for argparse."""
     try:
         return tuple(arguments.at_least_one(each)
                      for each in text.split(',') if each)

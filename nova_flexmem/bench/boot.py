@@ -1,0 +1,172 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How long guests take to boot beside others, and what of their boot.
+
+doc/source/bench_boot_io.rst tells what each figure means.
+"""
+
+import contextlib
+import dataclasses
+
+from nova_flexmem.bench import bootphases
+from nova_flexmem.bench import direct as direct_module
+from nova_flexmem.bench import environment
+from nova_flexmem.bench import hostcache
+from nova_flexmem.bench import results
+from nova_flexmem.demo import kinds
+from nova_flexmem import exception
+from nova_flexmem.host import pages
+
+MIB = 1 << 20
+
+KINDS = ('stock', 'direct', 'flexmem')
+
+#: Whether the host has what a guest starts from in its page cache.
+CACHES = tuple(hostcache.CACHES)
+
+#: Figures of a start: (name, unit, value in the row of the start).
+_FIGURES = (('power-on to multi-user', 's', 'total'),
+            ('firmware and boot loader', 's', 'firmware'),
+            ('kernel', 's', 'kernel'),
+            ('initramfs', 's', 'initramfs'),
+            ('userspace', 's', 'userspace'),
+            ('of the image in host cache before', 'MiB', 'cached_mib'))
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the benchmark does.
+
+    :ivar neighbours: numbers of running guests beside which one boots
+    :ivar starts: how many times, with either host cache
+    """
+
+    neighbours: tuple[int, ...] = (1, 4, 8)
+    starts: int = 3
+    guest: kinds.Options = kinds.Options()
+
+
+class Boot:
+    """One run of the benchmark.
+
+    :param ready: kinds.Kinds, to make guests with
+    :param direct: the direct.Direct, None if there is none of the image
+    :param options: the Options
+    :param progress: called with a text as each step begins
+    """
+
+    def __init__(self, ready, direct, options, progress):
+        self._ready = ready
+        self._direct = direct
+        self._options = options
+        self._progress = progress
+        self._rows: list[dict] = []
+
+    def run(self):
+        """Measure all kinds; returns a row, a dict, for each start."""
+        for kind in KINDS:
+            if kind != 'direct' or self._direct:
+                self._measure(kind)
+        return self._rows
+
+    def _measure(self, kind):
+        with contextlib.ExitStack() as stack:
+            running = 0
+            for count in sorted(set(self._options.neighbours)):
+                while running < count:
+                    running += 1
+                    self._progress(f'{kind}: booting neighbour {running}')
+                    neighbour = stack.enter_context(
+                        self._guest(kind, f'{kind}-neighbour-{running}'))
+                    neighbour.wait_shell()
+                    neighbour.wait_multi_user()
+                for cache in CACHES:
+                    for number in range(1, self._options.starts + 1):
+                        self._progress(f'{kind}: {count} neighbours, {cache}'
+                                       f' cache, start {number}')
+                        self._start(kind, count, cache, number)
+            self._progress(f'{kind}: ending the guests')
+
+    def _start(self, kind, count, cache, number):
+        guest = self._guest(kind, f'{kind}-{count}-{cache}-{number}')
+        files = self._files(kind)
+        for path in files:
+            hostcache.CACHES[cache](path)
+        cached_bytes = sum(map(pages.resident_bytes, files))
+        with guest:
+            guest.wait_shell()
+            total_s = guest.wait_multi_user()
+            phases = bootphases.parse(guest.output(bootphases.SCRIPT),
+                                      total_s)
+        self._rows.append({'kind': kind, 'neighbours': count, 'cache': cache,
+                           'total': total_s, **dataclasses.asdict(phases),
+                           'cached_mib': cached_bytes / MIB})
+
+    def _guest(self, kind, name):
+        if kind != 'direct':
+            return self._ready.guest(kind, name)
+        guest = self._ready.guest('stock', name)
+        guest.xml = self._direct.transform(guest.xml)
+        return guest
+
+    def _files(self, kind):
+        """Return the files that guests of a kind start from."""
+        boot = self._ready.image.boot
+        if kind == 'flexmem':
+            return boot.root_pmem, boot.kernel, boot.initramfs
+        if kind == 'direct':
+            return self._ready.raw, self._direct.kernel, self._direct.initrd
+        return (self._ready.raw,)
+
+
+def figures(rows):
+    """Return the figures: those of each number of neighbours and cache.
+
+    :param rows: what Boot.run() returned
+    """
+    found = []
+    for count, cache in sorted({(row['neighbours'], row['cache'])
+                                for row in rows}):
+        for name, unit, value in _FIGURES:
+            samples: dict[str, list[float]] = {}
+            for row in rows:
+                if (row['neighbours'], row['cache']) == (count, cache):
+                    samples.setdefault(row['kind'], []).append(row[value])
+            found.append(results.Figure(
+                f'{name}, {cache} cache, {count} neighbours', unit, samples))
+    return found
+
+
+def run(store, image, options, work_folder, progress):
+    """Run the benchmark.
+
+    :param store: the store.Store that has the image's base
+    :param image: the kinds.Image
+    :param options: the Options
+    :param work_folder: where to have temporary files
+    :param progress: called with a text as each step begins
+    :returns: results.Results
+    :raises: BenchFailed, DemoFailed, ProgramFailed
+    """
+    with kinds.prepare(image, options.guest, work_folder, progress) as ready:
+        described = environment.describe(ready.launcher.connection)
+        progress('taking the kernel out of the image')
+        try:
+            direct = direct_module.take(store, ready.raw, image.path,
+                                        ready.folder)
+        except exception.BenchFailed as e:
+            progress(f'no direct guests: {e}')
+            direct = None
+        rows = Boot(ready, direct, options, progress).run()
+    return results.Results('boot', described, dataclasses.asdict(options),
+                           figures(rows), {'starts': rows})

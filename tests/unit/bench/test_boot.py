@@ -1,0 +1,49 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import testtools
+
+from nova_flexmem.bench import boot
+
+
+def _row(kind, count, cache, total):
+    return {'kind': kind, 'neighbours': count, 'cache': cache, 'total': total,
+            'firmware': 1.0, 'kernel': 2.0, 'initramfs': 3.0,
+            'userspace': total - 6, 'cached_mib': 7.0}
+
+
+class BootTest(testtools.TestCase):
+
+    def test_figures(self):
+        found = boot.figures([
+            _row('stock', 1, 'warm', 20.0), _row('stock', 1, 'cold', 21.0),
+            _row('stock', 1, 'cold', 23.0), _row('flexmem', 1, 'cold', 13.0),
+            _row('flexmem', 10, 'cold', 15.0),
+            _row('flexmem', 1, 'warm', 12.0)])
+        self.assertEqual(
+            [('cold', '1'), ('warm', '1'), ('cold', '10')],
+            list(dict.fromkeys(
+                (figure.name.split(', ')[1].split()[0],
+                 figure.name.split(', ')[2].split()[0])
+                for figure in found)))
+        by_name = {figure.name: figure for figure in found}
+        self.assertEqual(18, len(by_name))
+        self.assertEqual(
+            {'stock': [21.0, 23.0], 'flexmem': [13.0]},
+            by_name['power-on to multi-user, cold cache, 1 neighbours']
+            .samples)
+        self.assertEqual(
+            {'stock': [14.0], 'flexmem': [6.0]},
+            by_name['userspace, warm cache, 1 neighbours'].samples)
+        self.assertEqual(
+            {'flexmem': [1.0]}, by_name['firmware and boot loader, cold cache,'
+                                        ' 10 neighbours'].samples)
