@@ -13,7 +13,8 @@
 """Count the tests of a subunit stream: the closing line of `make test`.
 
 Reads subunit v2 from standard input. Lists the tests that were skipped, with
-the reason, and those that failed, with the end of what they say. Exit code 0 if tests ran and none failed.
+the reason, and those that failed, with the end of what they say. Exit code 0
+if tests ran and none failed.
 """
 
 import sys

@@ -74,7 +74,7 @@ class Guest:
     def __exit__(self, exc_type, exc, traceback):
         self.destroy()
 
-    def start(self, before=lambda pid: None):
+    def start(self, before=None):
         """Power the guest on.
 
         Its processor is started last, so that libvirt's own time does not
@@ -88,7 +88,8 @@ class Guest:
                 self.xml, libvirt.VIR_DOMAIN_START_AUTODESTROY
                 | libvirt.VIR_DOMAIN_START_PAUSED)
             self._shell = shell.Shell(self._folder.shell)
-            before(self.pid)
+            if before:
+                before(self.pid)
             self._power_on = time.monotonic()
             self._domain.resume()
         except (libvirt.libvirtError, OSError) as e:
