@@ -131,6 +131,12 @@ class HostUnfit(FlexMemException):
     msg_fmt = 'this host can not run FlexMem instances: %(reason)s'
 
 
+class KsmUnusable(FlexMemException):
+    """KSM can't scan, or is not to."""
+
+    msg_fmt = 'KSM: %(reason)s'
+
+
 class RecordUnusable(FlexMemException):
     """What an instance was built with can't be read."""
 

@@ -221,7 +221,8 @@ def run(store, image, options, work_folder, progress):
     :param work_folder: where to have temporary files
     :param progress: called with a text as each step begins
     :returns: results.Results
-    :raises: BenchFailed, DemoFailed, ProgramFailed, HostUnfit
+    :raises: BenchFailed, DemoFailed, ProgramFailed, HostUnfit,
+        KsmUnusable
     """
     with kinds.prepare(image, options.guest, work_folder, progress) as ready:
         described = environment.describe(ready.launcher.connection)

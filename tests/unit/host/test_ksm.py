@@ -11,6 +11,7 @@
 # under the License.
 
 import os
+import signal
 import threading
 import time
 
@@ -19,6 +20,7 @@ import testtools
 
 from nova_flexmem import exception
 from nova_flexmem.host import ksm
+from nova_flexmem.host import ksm_switch
 
 _FILES = {'run': '0', 'full_scans': '7', 'pages_shared': '10',
           'pages_sharing': '40', 'pages_to_scan': '100',
@@ -33,6 +35,9 @@ class KsmTest(testtools.TestCase):
         self.folder = self.useFixture(fixtures.TempDir()).path
         for name, text in _FILES.items():
             self._write(name, text)
+        self.state = os.path.join(
+            self.useFixture(fixtures.TempDir()).path, 'run', 'ksm.json')
+        self.switch = ksm_switch.Switch(self.folder, self.state)
         self.useFixture(fixtures.MonkeyPatch(
             'nova_flexmem.host.ksm.cpu_s', lambda: 1.5))
         self.useFixture(fixtures.MonkeyPatch(
@@ -52,7 +57,7 @@ class KsmTest(testtools.TestCase):
 
     def _scan(self, limit_s=10.0):
         return ksm.scan_once(pages_to_scan=1250, sleep_ms=10, limit_s=limit_s,
-                             folder=self.folder)
+                             switch=self.switch)
 
     def test_counters(self):
         found = ksm.counters(self.folder)
@@ -60,7 +65,7 @@ class KsmTest(testtools.TestCase):
         self.assertEqual(4 * found.shared_bytes, found.saved_bytes)
 
     def test_no_ksm(self):
-        e = self.assertRaises(exception.HostUnfit, ksm.counters,
+        e = self.assertRaises(exception.KsmUnusable, ksm.counters,
                               os.path.join(self.folder, 'none'))
         self.assertIn('has no KSM', str(e))
 
@@ -87,6 +92,7 @@ class KsmTest(testtools.TestCase):
 
     def _assert_as_before(self):
         self.assertEqual('0', self._read('run'))
+        self.assertFalse(os.path.exists(self.state))
         self.assertEqual({'pages_to_scan': '100', 'sleep_millisecs': '20',
                           'smart_scan': '1', 'advisor_mode': 'scan-time'},
                          self._settings())
@@ -97,10 +103,34 @@ class KsmTest(testtools.TestCase):
 
     def test_somebody_elses(self):
         self._write('run', '1')
-        e = self.assertRaises(exception.HostUnfit, self._scan)
+        e = self.assertRaises(exception.KsmUnusable, self._scan)
         self.assertIn('ksmtuned', str(e))
         self.assertEqual('1', self._read('run'))
         self.assertEqual('100', self._read('pages_to_scan'))
+
+    def test_not_wanted_any_more(self):
+        done = ksm.scan_once(limit_s=60, switch=self.switch,
+                             unwanted=lambda: True)
+        self.assertFalse(done.complete)
+        self._assert_as_before()
+
+    def test_one_at_a_time(self):
+        self.switch.on(pages_to_scan=5)
+        e = self.assertRaises(exception.KsmUnusable, self._scan)
+        self.assertIn(f'process {os.getpid()}', str(e))
+        self.assertEqual('5', self._read('pages_to_scan'))
+        self.switch.off()
+        self._assert_as_before()
+
+    def test_killed(self):
+        pid = os.fork()
+        if not pid:
+            self.switch.on(pages_to_scan=5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        self.assertEqual('1', self._read('run'))
+        self.switch.put_back()
+        self._assert_as_before()
 
     def test_older_kernel(self):
         for name in ('smart_scan', 'advisor_mode'):
@@ -111,7 +141,7 @@ class KsmTest(testtools.TestCase):
 
     def test_always_on(self):
         try:
-            with ksm.always_on(500, 5, self.folder):
+            with ksm.always_on(500, 5, self.switch):
                 self.assertEqual('1', self._read('run'))
                 self.assertEqual('500', self._read('pages_to_scan'))
                 self.assertEqual('1', self._read('smart_scan'))
@@ -124,6 +154,6 @@ class KsmTest(testtools.TestCase):
 class ProcessorTimeTest(testtools.TestCase):
 
     def test_of_this_kernel(self):
-        if not os.path.exists(ksm.FOLDER):
+        if not os.path.exists(ksm_switch.FOLDER):
             self.skipTest('this kernel has no KSM')
         self.assertGreaterEqual(ksm.cpu_s(), 0)
