@@ -95,18 +95,21 @@ class DiskIo:
             guest.wait_shell()
             guest.wait_multi_user()
             guest.output(fiodisk.MOUNT)
-            files = self._choose_files(guest)
+            # looking for files leads all over the image: not before these
+            # jobs, once the files are known
+            files = self._files or self._choose_files(guest)
             hostcache.drop(path)
             # what the guest has mapped of it stays
             self._add(('of the image in host cache, host cold', 'MiB'), kind,
                       pages.resident_bytes(path) / MIB)
-            for jobs, prepare in ((fio.HOST_COLD, hostcache.drop),
-                                  (fio.HOST_WARM, hostcache.fill)):
-                for job in jobs:
-                    # each time: what it read ahead is there, or the host has
-                    # dropped some by itself
-                    prepare(path)
-                    self._run(kind, guest, job, files)
+            # each time: a job reads ahead, and the host drops some by itself
+            for job in fio.HOST_COLD:
+                hostcache.drop(path)
+                self._run(kind, guest, job, files)
+            self._check_files(guest, files)
+            for job in fio.HOST_WARM:
+                hostcache.fill(path)
+                self._run(kind, guest, job, files)
             self._change(kind, guest, files)
 
     def _guest(self, kind, name):
@@ -125,14 +128,16 @@ class DiskIo:
                 else self._ready.raw)
 
     def _choose_files(self, guest):
-        files = imagefiles.choose(guest.output(imagefiles.LIST), fio.SETS,
-                                  self._options.set_mib * MIB)
-        if self._files not in (None, files):
+        self._files = imagefiles.choose(
+            guest.output(imagefiles.LIST), fio.SETS,
+            self._options.set_mib * MIB)
+        return self._files
+
+    def _check_files(self, guest, files):
+        if self._choose_files(guest) != files:
             raise exception.BenchFailed(
                 reason=f'guest {guest.name}: it has other files than the'
                 ' guests before it')
-        self._files = files
-        return files
 
     def _run(self, kind, guest, job, files):
         self._progress(f'{kind}: {job.name}')
