@@ -62,6 +62,9 @@ REQUIRED = {'flexmem_policy': 'required',
 FLEXMEM = {'root': 'overlay', 'lower': 'erofs'}
 STOCK = {'root': 'ext4', 'lower': ''}
 
+#: Of one test; the longest takes two minutes on two cores without KVM.
+_TIMEOUT_S = 900
+
 
 class _Nothing(fixtures.Fixture):
     """Takes the place of a fixture that does too much."""
@@ -126,6 +129,8 @@ class NovaTestCase(servers.Servers,
     def setUp(self):
         if os.geteuid() != 0:
             self.skipTest('needs root, to run guests as Nova does')
+        # one that waits for ever would keep all others from being told of
+        self.useFixture(fixtures.Timeout(_TIMEOUT_S, gentle=True))
         self._patch_nova()
         self.folder = _new_folder()
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
@@ -157,6 +162,10 @@ class NovaTestCase(servers.Servers,
             # waits for libvirt to go away, for ever
             'nova.virt.libvirt.host.Host._conn_event_thread':
                 lambda _host: None,
+            # Nova's fixtures wait for each other for ever else: who writes to
+            # a database, for a reader's lock; a writer of that lock who is
+            # first, for its readers; and one of these, for the database
+            'fasteners.ReaderWriterLock.has_pending_writers': False,
             # on the same libvirt are the guests of other workers
             'nova.compute.manager.ComputeManager._sanity_check_new_host':
                 lambda _manager: None}
