@@ -43,6 +43,8 @@ _FRAME = (1 << 55) - 1
 #: types pc and q35: above comes the gap for PCI).
 LIMIT_BYTES = 2 << 30
 
+_CHUNK_BYTES = 1 << 20
+
 TYPES = ('kernel', 'page cache', 'anonymous', 'free')
 _KERNEL, _CACHE, _ANONYMOUS, _FREE = range(len(TYPES))
 
@@ -83,13 +85,18 @@ def host_flags():
 
     :raises: BenchFailed if this user may not look
     """
+    parts = []
     try:
-        with open('/proc/kpageflags', 'rb') as f:
-            return _words(f.read())
+        # the kernel takes whole words alone, which Python's own buffers
+        # are not always
+        with open('/proc/kpageflags', 'rb', buffering=0) as f:
+            while part := f.read(_CHUNK_BYTES):
+                parts.append(part)
     except OSError as e:
         raise exception.BenchFailed(
             reason=f'the page flags of this host can not be read ({e}); only'
             ' root may')
+    return _words(b''.join(parts))
 
 
 def guest_types(flags):
