@@ -17,6 +17,7 @@ import os
 
 import matplotlib
 from matplotlib import pyplot
+from matplotlib import ticker
 
 MIB = 1 << 20
 
@@ -71,6 +72,7 @@ def _by_count(axes, results):
             axes.plot(counts, [value(row) / MIB for row in rows], style,
                       color=colour, label=f'{kind}: {label}')
     axes.set_xlabel('VMs')
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_ylabel('private host memory in MiB')
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)

@@ -14,13 +14,15 @@
 
 
 def columns(results):
-    """Return the headings: figure, unit, and three for each kind.
+    """Return the headings: figure, unit, and up to three for each kind.
 
     :param results: results.Results
     """
     found = ['Figure', 'Unit']
     for kind in _kinds(results):
-        found += [kind, f'{kind} range']
+        found.append(kind)
+        if _has_range(results, kind):
+            found.append(f'{kind} range')
         if kind != 'stock':
             found.append(f'{kind}/stock')
     return tuple(found)
@@ -31,7 +33,14 @@ def rows(results):
 
     What was not measured of a kind is None.
     """
-    return [_row(figure, _kinds(results)) for figure in results.figures]
+    kinds = {kind: _has_range(results, kind) for kind in _kinds(results)}
+    return [_row(figure, kinds) for figure in results.figures]
+
+
+def _has_range(results, kind):
+    """Return whether any figure has several samples of a kind."""
+    return any(len(figure.samples.get(kind) or []) > 1
+               for figure in results.figures)
 
 
 def _kinds(results):
@@ -43,11 +52,12 @@ def _kinds(results):
 
 def _row(figure, kinds):
     row = [figure.name, figure.unit]
-    for kind in kinds:
+    for kind, has_range in kinds.items():
         values = figure.samples.get(kind) or []
-        row += [_rounded(figure.median(kind)),
-                f'{_rounded(min(values))}..{_rounded(max(values))}'
-                if len(values) > 1 else None]
+        row.append(_rounded(figure.median(kind)))
+        if has_range:
+            row.append(f'{_rounded(min(values))}..{_rounded(max(values))}'
+                       if len(values) > 1 else None)
         if kind != 'stock':
             row.append(_rounded(figure.ratio(kind, 'stock'), digits=2))
     return tuple(row)
