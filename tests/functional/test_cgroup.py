@@ -19,6 +19,7 @@ import sys
 import testtools
 
 from nova_flexmem.bench import cgroup
+from nova_flexmem import exception
 
 MIB = 1 << 20
 
@@ -36,6 +37,11 @@ class CgroupTest(testtools.TestCase):
         super().setUp()
         if os.geteuid() != 0:
             self.skipTest('needs root, to make control groups')
+        try:
+            with cgroup.Cgroup(MIB):
+                pass
+        except exception.BenchFailed as e:
+            self.skipTest(str(e))
 
     def _take(self, group, mib, charged_elsewhere_bytes=0):
         """Have a process of the group take memory; return its exit code."""

@@ -29,6 +29,8 @@ class HostStatesTest(testtools.TestCase):
     def test_own_memory(self):
         if os.geteuid() != 0:
             self.skipTest('needs root, to read page flags')
+        if not os.path.exists('/proc/kpageflags'):
+            self.skipTest('this kernel has no /proc/kpageflags')
         area = mmap.mmap(-1, _PAGES * pages.PAGE_BYTES,
                          flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         area.madvise(mmap.MADV_NOHUGEPAGE)
