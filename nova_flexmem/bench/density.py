@@ -39,9 +39,6 @@ MIB = 1 << 20
 #: Guests hand free pages back in steps of 2 s (mm/page_reporting.c).
 _SETTLE_S = 15
 
-#: What ksmtuned ends up with on a host that is short of memory.
-_SCAN_PAGES, _SCAN_SLEEP_MS = 1250, 10
-
 #: KSM has converged when so many whole scans bring less than this share;
 #: smart scanning passes over some pages in some of them.
 _CONVERGED_SHARE = 0.01
@@ -164,7 +161,7 @@ class Density:
         self._progress(f'{kind}: {len(guests)} guests; KSM scans until it'
                        ' finds no more')
         before_s, began = ksm.cpu_s(), time.monotonic()
-        with ksm.always_on(_SCAN_PAGES, _SCAN_SLEEP_MS):
+        with ksm.always_on():
             self._converge(kind, len(guests), began, before_s)
             seconds, cpu_s = time.monotonic() - began, ksm.cpu_s() - before_s
             self._sample(kind, 'always', guests, with_types=True)
@@ -204,9 +201,7 @@ class Density:
         """Measure after one bounded scan."""
         self._progress(f'{kind}: {len(guests)} guests; one bounded scan')
         with ksm.unmerged_at_end():
-            done = ksm.scan_once(pages_to_scan=_SCAN_PAGES,
-                                 sleep_ms=_SCAN_SLEEP_MS,
-                                 limit_s=_CONVERGE_LIMIT_S)
+            done = ksm.scan_once(limit_s=_CONVERGE_LIMIT_S)
             self._sample(kind, 'once', guests, with_types=True)
         self._scans.append(seen_module.Scan(kind, 'once', len(guests),
                                             done.seconds, done.cpu_s, 0.0))

@@ -25,7 +25,7 @@ from nova_flexmem import exception
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import pages
 
-#: How fast bounded scans go: so many pages, then a sleep. ksmtuned ends up
+#: How fast scans go: so many pages, then a sleep. ksmtuned ends up
 #: with this on a host that is short of memory.
 PAGES_TO_SCAN, SLEEP_MS = 1250, 10
 
@@ -141,7 +141,7 @@ def scan_once(*, limit_s, pages_to_scan=PAGES_TO_SCAN, sleep_ms=SLEEP_MS,
 
 
 @contextlib.contextmanager
-def always_on(pages_to_scan, sleep_ms, switch=None):
+def always_on(pages_to_scan=PAGES_TO_SCAN, sleep_ms=SLEEP_MS, switch=None):
     """Have KSM scan for as long as the context lasts; unmerge at its end.
 
     :raises: KsmUnusable if KSM is on already, or not to be had

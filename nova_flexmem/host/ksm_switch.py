@@ -53,10 +53,11 @@ class Switch:
         self.check_off()
         # first, since the advisor would change others
         settings = {'advisor_mode': 'none', **settings}
-        self._keep({name: text(self.folder, name) for name in settings
-                    if os.path.exists(os.path.join(self.folder, name))})
+        former = {name: text(self.folder, name) for name in settings
+                  if os.path.exists(os.path.join(self.folder, name))}
+        self._keep(former)
         try:
-            for name in self._kept()['former']:
+            for name in former:
                 _write(self.folder, name, settings[name])
             _write(self.folder, 'run', RUNS)
         except BaseException:
