@@ -26,11 +26,9 @@ Offsets and states: Documentation/arch/x86/boot.rst, "32-bit boot protocol".
 
 PAGE_BYTES = 4096
 
-#: Where QEMU loads what follows the setup code, and where that begins.
-_ENTRY = 0x100000
-
 #: Each instruction as machine code and as GNU as has it; in both, {padded} is
 #: how much of the initramfs file is the kernel's, {words} that in 4 bytes.
+#: QEMU loads what follows the setup code at 0x100000, where it begins.
 #: %esi is the address of struct boot_params. There is no stack. The last
 #: instructions must not be where they copy to, and go to 0x7c00, where a boot
 #: sector would be.

@@ -121,9 +121,8 @@ class Boot:
 
     def _files(self, kind):
         """Return the files that guests of a kind start from."""
-        boot = self._ready.image.boot
         if kind == 'flexmem':
-            return boot.root_pmem, boot.kernel, boot.initramfs
+            return self._ready.image.boot.files
         if kind == 'direct':
             return self._ready.raw, self._direct.kernel, self._direct.initrd
         return (self._ready.raw,)

@@ -12,8 +12,6 @@
 
 """Two runs of one benchmark, side by side."""
 
-import statistics
-
 from nova_flexmem import exception
 
 COLUMNS = ('Figure', 'Unit', 'Kind', 'A', 'A range', 'B', 'B range', 'B/A')
@@ -58,7 +56,7 @@ def differences(a, b):
 
 def _row(a, b, kind):
     left, right = a.samples[kind], b.samples[kind]
-    before, after = statistics.median(left), statistics.median(right)
+    before, after = a.median(kind), b.median(kind)
     return (a.name, a.unit, kind, round(before, 2), _range(left),
             round(after, 2), _range(right),
             round(after / before, 2) if before else None)

@@ -38,9 +38,6 @@ _KSM_S = 30
 #: waits for pages that are thrown out again at once.
 _PATIENCE = 6
 
-#: See density.
-_SCAN_PAGES, _SCAN_SLEEP_MS = 1250, 10
-
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -72,7 +69,7 @@ def run(image, options, work_folder, progress):
         described = environment.describe(ready.launcher.connection)
         tried = {'stock': _fit(ready, 'stock', options, progress)}
         if options.with_ksm:
-            with ksm.always_on(_SCAN_PAGES, _SCAN_SLEEP_MS):
+            with ksm.always_on():
                 tried['stock + KSM'] = _fit(ready, 'stock', options, progress,
                                             _KSM_S)
         tried['flexmem'] = _fit(ready, 'flexmem', options, progress)
@@ -88,8 +85,7 @@ def run(image, options, work_folder, progress):
 def _fit(ready, kind, options, progress, wait_s=0):
     """Return how many guests of a kind fit, and why no more do."""
     # so that the group is charged for the base
-    boot = ready.image.boot
-    for path in (boot.root_pmem, boot.kernel, boot.initramfs):
+    for path in ready.image.boot.files:
         hostcache.drop(path)
     work = workloads.WORKLOADS[options.workload]
     with cgroup.Cgroup(options.size_bytes) as group, \
@@ -98,8 +94,7 @@ def _fit(ready, kind, options, progress, wait_s=0):
         for count in range(options.most):
             progress(f'{kind}: starting {count + 1} within the limit')
             began = time.monotonic()
-            name = f'{kind}-{count + 1}'
-            guest = ready.guest(kind, name)
+            guest = ready.guest(kind, f'{kind}-{count + 1}')
             stack.callback(guest.destroy)
             try:
                 guest.start(lambda pid: group.take(

@@ -49,11 +49,6 @@ class Sample:
     def not_reclaimable(self):
         return self.ram + self.qemu + self.ksm_pages
 
-    @property
-    def page_cache(self):
-        """Private memory that holds guests' page cache."""
-        return self.types['page cache'].private_bytes
-
     def row(self):
         """Return it as a dict of numbers and texts."""
         row = {field.name: getattr(self, field.name)

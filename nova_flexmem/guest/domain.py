@@ -76,6 +76,11 @@ class Boot:
             kernel_args=manifest.kernel_args, base_uuid=manifest.uuid,
             rootfs=manifest.rootfs)
 
+    @property
+    def files(self):
+        """The paths of all files that a guest boots from."""
+        return self.root_pmem, self.kernel, self.initramfs
+
 
 def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
               extra_kernel_args='', free_page_reporting=True):
@@ -128,7 +133,7 @@ def _is_flexmem(root):
 
 
 def _check_boot(boot):
-    for path in (boot.root_pmem, boot.kernel, boot.initramfs):
+    for path in boot.files:
         if not os.path.isabs(path) or not path.isprintable():
             raise ValueError(f'{path!r} can not be in a domain; keep the base'
                              ' store at an absolute path without control'
