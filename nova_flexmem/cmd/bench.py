@@ -22,35 +22,28 @@ from nova_flexmem.base import store
 from nova_flexmem.bench import compare
 from nova_flexmem.bench import density
 from nova_flexmem.bench import fit
-from nova_flexmem.bench import report
 from nova_flexmem.bench import results
-from nova_flexmem.bench import table
 from nova_flexmem.bench import workloads
 from nova_flexmem.cmd import arguments
-from nova_flexmem.cmd import ending
-from nova_flexmem.cmd import progress
+from nova_flexmem.cmd import benchmark
 
 _SIZE = re.compile(r'(\d+)([MG])')
 
 
-class Density(lister.Lister):
+class Density(benchmark.Benchmark):
     """Measure host memory by number of VMs, with and without KSM.
 
     Stock guests, then FlexMem guests of one image. Where KSM is measured, it
     must be off when the benchmark starts.
     """
 
-    app: typing.Any
-
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
-        arguments.add(parser)
+    def add_arguments(self, parser):
         parser.add_argument(
-            '--counts', type=counts, metavar='N,N,...',
+            '--counts', type=benchmark.counts, metavar='N,N,...',
             default=density.Options.counts, help='numbers of guests at which'
             ' memory is measured; default: 1,2,3,4,6,8,12,16')
         parser.add_argument(
-            '--ksm-counts', type=counts, metavar='N,N,...',
+            '--ksm-counts', type=benchmark.counts, metavar='N,N,...',
             default=density.Options.ksm_counts, help='those at which it is'
             ' measured with KSM, and by what guests use it for; "" for none;'
             ' default: 3,16')
@@ -64,31 +57,22 @@ class Density(lister.Lister):
         parser.add_argument(
             '--fit', type=_size, metavar='SIZE', help='find out how many'
             ' guests fit into so much memory instead, such as 3G')
-        add_report(parser)
-        return parser
 
-    def take_action(self, parsed_args):
-        ending.clean_up_on_signals()
-        guest = arguments.guest_options(parsed_args, self.app.conf)
-        with progress.Progress(self.app.stderr) as reporter:
-            image = arguments.image(parsed_args, self.app.conf, reporter)
-            if parsed_args.fit:
-                found = fit.run(
-                    image, fit.Options(
-                        size_bytes=parsed_args.fit, guest=guest,
-                        workload=parsed_args.workload,
-                        with_ksm=bool(parsed_args.ksm_counts)),
-                    parsed_args.work, reporter)
-            else:
-                found = density.run(
-                    store.Store(self.app.conf.flexmem.store_path), image,
-                    density.Options(
-                        workload=parsed_args.workload,
-                        counts=parsed_args.counts,
-                        ksm_counts=parsed_args.ksm_counts,
-                        at_once=parsed_args.at_once, guest=guest),
-                    parsed_args.work, reporter)
-        return shown(self.app, found, parsed_args)
+    def measure(self, parsed_args, image, guest, reporter):
+        if parsed_args.fit:
+            return fit.run(
+                image, fit.Options(
+                    size_bytes=parsed_args.fit, guest=guest,
+                    workload=parsed_args.workload,
+                    with_ksm=bool(parsed_args.ksm_counts)),
+                parsed_args.work, reporter)
+        return density.run(
+            store.Store(self.app.conf.flexmem.store_path), image,
+            density.Options(
+                workload=parsed_args.workload, counts=parsed_args.counts,
+                ksm_counts=parsed_args.ksm_counts,
+                at_once=parsed_args.at_once, guest=guest),
+            parsed_args.work, reporter)
 
 
 class Compare(lister.Lister):
@@ -112,34 +96,6 @@ class Compare(lister.Lister):
         for difference in compare.differences(a, b):
             self.app.stderr.write(f'{difference}\n')
         return compare.COLUMNS, rows
-
-
-def add_report(parser):
-    """Add the argument for a report to a parser."""
-    parser.add_argument(
-        '--report', metavar='FOLDER', help='write report.html, its pictures,'
-        ' and results.json for "bench compare" there')
-
-
-def shown(app, found, parsed_args):
-    """Write the report if one is asked for; return the command's table.
-
-    :param found: results.Results
-    """
-    if parsed_args.report:
-        path = report.write(found, parsed_args.report)
-        app.stderr.write(f'the report is {path}\n')
-    return table.columns(found), table.rows(found)
-
-
-def counts(text):
-    """Return the numbers of guests in an argument, for argparse."""
-    try:
-        return tuple(arguments.at_least_one(each)
-                     for each in text.split(',') if each)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f'{text!r}: give numbers of guests with commas between')
 
 
 def _size(text):

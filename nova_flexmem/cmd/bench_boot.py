@@ -12,51 +12,32 @@
 
 """nova-flexmem bench boot."""
 
-import typing
-
-from cliff import lister
-
 from nova_flexmem.base import store
 from nova_flexmem.bench import boot
 from nova_flexmem.cmd import arguments
-from nova_flexmem.cmd import bench
-from nova_flexmem.cmd import ending
-from nova_flexmem.cmd import progress
+from nova_flexmem.cmd import benchmark
 
 
-class Boot(lister.Lister):
+class Boot(benchmark.Benchmark):
     """Measure how long guests take to boot beside running ones.
 
     Stock guests, stock guests whose kernel QEMU starts, and FlexMem guests of
     one image, each beside guests of its kind.
     """
 
-    app: typing.Any
-
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
-        arguments.add(parser)
+    def add_arguments(self, parser):
         parser.add_argument(
-            '--neighbours', type=bench.counts, metavar='N,N,...',
+            '--neighbours', type=benchmark.counts, metavar='N,N,...',
             default=boot.Options.neighbours, help='numbers of running guests'
             ' beside which one boots; default: 1,4,8')
         parser.add_argument(
             '--starts', type=arguments.at_least_one, metavar='N',
             default=boot.Options.starts, help='boots for each of them, with'
             ' a cold and with a warm host cache; default: %(default)s')
-        bench.add_report(parser)
-        return parser
 
-    def take_action(self, parsed_args):
-        ending.clean_up_on_signals()
-        with progress.Progress(self.app.stderr) as reporter:
-            found = boot.run(
-                store.Store(self.app.conf.flexmem.store_path),
-                arguments.image(parsed_args, self.app.conf, reporter),
-                boot.Options(
-                    neighbours=parsed_args.neighbours,
-                    starts=parsed_args.starts,
-                    guest=arguments.guest_options(parsed_args,
-                                                  self.app.conf)),
-                parsed_args.work, reporter)
-        return bench.shown(self.app, found, parsed_args)
+    def measure(self, parsed_args, image, guest, reporter):
+        return boot.run(
+            store.Store(self.app.conf.flexmem.store_path), image,
+            boot.Options(neighbours=parsed_args.neighbours,
+                         starts=parsed_args.starts, guest=guest),
+            parsed_args.work, reporter)
