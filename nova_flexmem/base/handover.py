@@ -18,45 +18,40 @@ so that all guests share the host's page cache (hw/i386/x86.c, QEMU 5.1 and
 later). So a base's kernel file has only the kernel's setup code, and in place
 of the kernel proper a few instructions, to which the setup code hands over.
 Its initramfs file has the kernel proper, and the initramfs behind it. The
-instructions put the kernel proper where they are themselves, tell it where its
-initramfs is, and hand over to it: it starts as if QEMU had loaded it.
+instructions copy the kernel proper to where kernels are linked to run, tell it
+where its initramfs is, and hand over to it.
+
+QEMU would have it at 1 MiB instead. What lies there is free once it has moved
+on, but stays with the guest for good: so small a zone (ZONE_DMA, up to 16 MiB)
+has too few free pages to report any to the host (mm/page_reporting.c).
 
 Offsets and states: Documentation/arch/x86/boot.rst, "32-bit boot protocol".
 """
 
 PAGE_BYTES = 4096
 
+#: CONFIG_PHYSICAL_START of x86 kernels. They look for where they are, and
+#: start from any address.
+_START = 16 << 20
+
 #: Each instruction as machine code and as GNU as has it; in both, {padded} is
-#: how much of the initramfs file is the kernel's, {words} that in 4 bytes.
-#: QEMU loads what follows the setup code at 0x100000, where it begins.
-#: %esi is the address of struct boot_params. There is no stack. The last
-#: instructions must not be where they copy to, and go to 0x7c00, where a boot
-#: sector would be.
+#: how much of the initramfs file is the kernel's, {words} that in 4 bytes, and
+#: {start} the address to copy to. QEMU loads what follows the setup code at
+#: 0x100000, where it begins. %esi is the address of struct boot_params. There
+#: is no stack.
 CODE = (
     ('fc', 'cld'),
+    ('89f2', 'movl %esi, %edx'),
     ('8b8618020000', 'movl 0x218(%esi), %eax'),  # ramdisk_image
     ('818618020000{padded}', 'addl ${padded}, 0x218(%esi)'),
     ('81ae1c020000{padded}', 'subl ${padded}, 0x21c(%esi)'),  # ramdisk_size
-    # setup_data that QEMU put behind what it took for the kernel (7.2's seed
-    # of random numbers) is about to be overwritten
-    ('81be5002000000001000', 'cmpl $0x100000, 0x250(%esi)'),
-    ('720a', 'jb 1f'),
-    ('c7865002000000000000', 'movl $0, 0x250(%esi)'),
-    ('89f2', '1: movl %esi, %edx'),
-    ('be4b001000', 'movl $0x10004b, %esi'),
-    ('bf007c0000', 'movl $0x7c00, %edi'),
-    ('b919000000', 'movl $25, %ecx'),
-    ('f3a4', 'rep movsb'),
-    ('b9007c0000', 'movl $0x7c00, %ecx'),
-    ('ffe1', 'jmp *%ecx'),
-    # from here on at 0x7c00
     ('89c6', 'movl %eax, %esi'),
-    ('bf00001000', 'movl $0x100000, %edi'),
+    ('bf{start}', 'movl ${start}, %edi'),
     ('b9{words}', 'movl ${words}, %ecx'),
     ('f3a5', 'rep movsl'),
     ('89d6', 'movl %edx, %esi'),
     ('31ff', 'xorl %edi, %edi'),
-    ('b800001000', 'movl $0x100000, %eax'),
+    ('b8{start}', 'movl ${start}, %eax'),
     ('ffe0', 'jmp *%eax'))
 
 
@@ -72,8 +67,8 @@ def kernel_file(image):
     """
     size = setup_bytes(image)
     padded = _padded(len(image) - size)
-    values = {'padded': padded.to_bytes(4, 'little').hex(),
-              'words': (padded // 4).to_bytes(4, 'little').hex()}
+    values = {name: value.to_bytes(4, 'little').hex() for name, value in
+              (('padded', padded), ('words', padded // 4), ('start', _START))}
     return image[:size] + bytes.fromhex(''.join(
         code.format(**values) for code, _text in CODE))
 
