@@ -24,10 +24,11 @@ from nova_flexmem.host import memory
 _THP = '/sys/kernel/mm/transparent_hugepage/enabled'
 
 
-def describe(connection):
+def describe(connection, image):
     """Return what there is to know, {name: text}.
 
     :param connection: a libvirt.virConnect
+    :param image: path of a file that guests read
     """
     return {
         'date': time.strftime('%Y-%m-%d %H:%M %Z'),
@@ -39,6 +40,7 @@ def describe(connection):
         'accelerator': 'KVM' if accel.kvm_works() else
                        'TCG (emulation: ratios tell more than times)',
         'transparent huge pages': _chosen(_THP),
+        'read-ahead of the disk': _read_ahead(image),
         'load when it began': f'{os.getloadavg()[0]:.1f}'}
 
 
@@ -46,6 +48,18 @@ def _version(number):
     # as libvirt counts: major * 1,000,000 + minor * 1,000 + release
     return (f'{number // 1_000_000}.{number // 1_000 % 1_000}'
             f'.{number % 1_000}')
+
+
+def _read_ahead(path):
+    """Return how far the host reads ahead in a file, for its whole disk."""
+    device = os.stat(path).st_dev
+    # Documentation/ABI/stable/sysfs-class-bdi
+    try:
+        with open(f'/sys/class/bdi/{os.major(device)}:{os.minor(device)}'
+                  '/read_ahead_kb', encoding='ascii') as f:
+            return f'{f.read().strip()} KiB'
+    except FileNotFoundError:
+        return 'not known'
 
 
 def _chosen(path):

@@ -125,7 +125,30 @@ def _ksm(axes, results):
 
 def _bars(axes, results):
     """Medians of the figures relative to stock, with their ranges."""
-    figures = [figure for figure in results.figures if figure.median('stock')]
+    return _draw_bars(axes, results.figures)
+
+
+def _latencies(axes, results):
+    """As _bars, of the figures that are times, over a wide range."""
+    return _draw_wide(axes, [figure for figure in results.figures
+                             if figure.unit in _TIMES])
+
+
+def _speeds(axes, results):
+    """As _latencies, of those that are speeds."""
+    return _draw_wide(axes, [figure for figure in results.figures
+                             if figure.unit.endswith('/s')])
+
+
+def _draw_wide(axes, figures):
+    axes.set_xscale('log')
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    return _draw_bars(axes, figures)
+
+
+def _draw_bars(axes, figures):
+    figures = [figure for figure in figures if figure.median('stock')]
     names = sorted({kind for figure in figures for kind in figure.samples},
                    key=lambda kind: (kind != 'stock', kind))
     width = 0.8 / max(1, len(names))
@@ -136,9 +159,9 @@ def _bars(axes, results):
             values, to = figure.samples.get(kind), figure.median('stock')
             if values:
                 middle = figure.median(kind) / to
-                axes.barh(place + number * width, middle, width * 0.9,
-                          color=colour,
-                          label=None if place else kind,
+                axes.barh(place + number * width, middle - 1, width * 0.9,
+                          left=1, color=colour,
+                          label=None if place or kind == 'stock' else kind,
                           xerr=[[middle - min(values) / to],
                                 [max(values) / to - middle]],
                           error_kw={'elinewidth': 0.8})
@@ -147,11 +170,14 @@ def _bars(axes, results):
                     [f'{figure.name} ({figure.unit})' for figure in figures],
                     fontsize=7)
     axes.invert_yaxis()
-    axes.axvline(1, color='black', linewidth=0.8)
+    axes.axvline(1, color='black', linewidth=0.8, label='stock')
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
     axes.set_xlabel('relative to the median of stock')
     axes.legend(frameon=False)
     return bool(figures)
 
+
+_TIMES = ('us', 'ms', 's')
 
 _WAYS = {'off': 'no KSM', 'always': '+ KSM', 'once': '+ KSM once'}
 
@@ -162,4 +188,7 @@ _PICTURES = {
         ('ksm.png', 'Memory over time while KSM merges', _ksm)),
     'fit': (('fit.png', 'VMs that fit', _bars),),
     'boot': (('boot.png', 'Times relative to stock', _bars),),
-    'io': (('io.png', 'Speeds and latencies relative to stock', _bars),)}
+    'io': (
+        ('latencies.png', 'Latencies relative to stock: less is better',
+         _latencies),
+        ('speeds.png', 'Speeds relative to stock: more is better', _speeds))}

@@ -33,11 +33,13 @@ class Figure:
     :ivar unit: as it is shown
     :ivar samples: {kind: values}; a kind of which it can't be measured is
         not there
+    :ivar compared: whether ratios of kinds tell anything
     """
 
     name: str
     unit: str
     samples: dict[str, list[float]]
+    compared: bool = True
 
     def median(self, kind):
         """Return the median of a kind, None if there is no sample."""
@@ -46,6 +48,8 @@ class Figure:
 
     def ratio(self, kind, to):
         """Return the ratio of two kinds' medians, None if there is none."""
+        if not self.compared:
+            return None
         above, below = self.median(kind), self.median(to)
         return above / below if above is not None and below else None
 

@@ -60,12 +60,20 @@ class ReportTest(testtools.TestCase):
         self._check_pictures(page, 'by-count.png')
 
     def test_bars(self):
-        for bench in ('boot', 'io', 'fit'):
+        for bench in ('boot', 'fit'):
             page = self._write(results.Results(bench, {}, {}, [
                 results.Figure('boot', 's', {'stock': [5.0, 6.0],
                                              'flexmem': [3.0]}),
                 results.Figure('firmware', 's', {'flexmem': [0.0]})]))
             self._check_pictures(page, f'{bench}.png')
+
+    def test_latencies_apart_from_speeds(self):
+        page = self._write(results.Results('io', {}, {}, [
+            results.Figure('touch', 'us', {'stock': [4.0],
+                                           'flexmem': [40.0, 44.0]}),
+            results.Figure('read', 'MiB/s', {'stock': [90.0],
+                                             'flexmem': [900.0]})]))
+        self._check_pictures(page, 'latencies.png', 'speeds.png')
 
     def _check_pictures(self, page, *names):
         for name in names:

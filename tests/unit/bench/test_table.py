@@ -22,11 +22,14 @@ class TableTest(testtools.TestCase):
         found = results.Results('boot', {}, {}, [
             results.Figure('boot', 's', {'flexmem': [2.04, 3.0, 2.5],
                                          'stock': [5.0]}),
-            results.Figure('merged', 'MiB', {'flexmem': [0.123]})])
+            results.Figure('merged', 'MiB', {'flexmem': [0.123]}),
+            results.Figure('error', 'MiB', {'flexmem': [2.0], 'stock': [4.0]},
+                           compared=False)])
         self.assertEqual(
             ('Figure', 'Unit', 'stock', 'flexmem', 'flexmem range',
              'flexmem/stock'), table.columns(found))
         self.assertEqual(
             [('boot', 's', 5.0, 2.5, '2.0..3.0', 0.5),
-             ('merged', 'MiB', None, 0.12, None, None)],
+             ('merged', 'MiB', None, 0.12, None, None),
+             ('error', 'MiB', 4.0, 2.0, None, None)],
             table.rows(found))
