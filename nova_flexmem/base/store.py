@@ -18,6 +18,7 @@
     STORE/builds/KEY.RANDOM/   builds and removals under way
     STORE/locks/               one lock per key
     STORE/uses/KEY/USER        one empty file per user of a base
+    STORE/uses/KEY.clock       when that changed, by the time since the boot
     STORE/verified/KEY         the state in which a base was last verified
     STORE/names/NAME           the key that a name stands for
     STORE/downloads/           images that Nova builds bases of

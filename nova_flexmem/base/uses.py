@@ -13,15 +13,18 @@
 """Who uses which base: records that outlive processes and host boots.
 
 A record is an empty file USES/KEY/USER; the folder's time of change is when
-a base was last taken into use or given back.
+a base was last taken into use or given back. USES/KEY.clock has the same by
+the time since the host's boot: the host's clock may be set meanwhile.
 """
 
 import contextlib
+import json
 import os
 import re
 import time
 
 _USER = re.compile(r'[\w.-]{1,255}')
+_BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 
 class Uses:
@@ -33,21 +36,28 @@ class Uses:
     def begin(self, key):
         """Start the records of a base; its time out of use starts as well."""
         os.makedirs(self._of(key), exist_ok=True)
+        os.utime(self._of(key))  # a build that was killed may have left it
+        self._note(key)
 
     def end(self, key):
         """Drop the records of a base that nobody uses."""
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(self._of(key))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._clock(key))
 
     def add(self, key, user):
         """Record a user of a base."""
-        self.begin(key)
-        open(self._record(key, user), 'a').close()
+        record = self._record(key, user)
+        os.makedirs(self._of(key), exist_ok=True)
+        open(record, 'a').close()
+        self._note(key)
 
     def discard(self, key, user):
         """Take a record back, if there is one."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._record(key, user))
+            self._note(key)
 
     def users(self, key):
         """Return the recorded users of a base, sorted."""
@@ -57,9 +67,41 @@ class Uses:
             return []
 
     def unused_s(self, key):
-        """Return the seconds since the records of a base last changed."""
-        self.begin(key)
-        return max(0.0, time.time() - os.stat(self._of(key)).st_mtime)
+        """Return the seconds since the records of a base last changed.
+
+        They count the same whatever the host's clock is set to, but for
+        records from before the host's boot: there it has to be believed.
+        """
+        if not os.path.isdir(self._of(key)):
+            self.begin(key)
+        changed_ns = os.stat(self._of(key)).st_mtime_ns
+        by_clock_s = time.time() - changed_ns / 1e9
+        noted = self._noted(key)
+        if noted is None or noted[2] != changed_ns:
+            return max(0.0, by_clock_s)
+        now_s = _since_boot_s()
+        if noted[0] == _boot_id():
+            return now_s - noted[1]
+        return max(now_s, by_clock_s)
+
+    def _note(self, key):
+        noted = [_boot_id(), _since_boot_s(),
+                 os.stat(self._of(key)).st_mtime_ns]
+        with contextlib.suppress(OSError):  # a full disk; the clock must do
+            with open(self._clock(key), 'w', encoding='ascii') as f:
+                json.dump(noted, f)
+
+    def _noted(self, key):
+        """Return what _note() wrote, or None."""
+        try:
+            with open(self._clock(key), encoding='ascii') as f:
+                boot_id, since_boot_s, changed_ns = json.load(f)
+                return boot_id, float(since_boot_s), changed_ns
+        except (OSError, ValueError, TypeError):
+            return None  # of an older version, or torn
+
+    def _clock(self, key):
+        return f'{self._of(key)}.clock'
 
     def _of(self, key):
         return os.path.join(self._folder, key)
@@ -68,6 +110,15 @@ class Uses:
         if not _USER.fullmatch(user) or user in ('.', '..'):
             raise ValueError(f'{user!r} can not be a file name')
         return os.path.join(self._of(key), user)
+
+
+def _boot_id():
+    with open(_BOOT_ID) as f:
+        return f.read().strip()
+
+
+def _since_boot_s():
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def mapping(path):

@@ -12,6 +12,7 @@
 
 import mmap
 import os
+import time
 
 import fixtures
 import testtools
@@ -51,6 +52,53 @@ class UsesTest(testtools.TestCase):
         self.uses.begin(_KEY)
         os.utime(os.path.join(self.folder, _KEY), (1e11, 1e11))
         self.assertEqual(0.0, self.uses.unused_s(_KEY))
+
+    def test_clock_that_is_set(self):
+        """Neither ages a base of this boot nor keeps it young."""
+        self.uses.add(_KEY, 'a')
+        self.uses.discard(_KEY, 'a')
+        now_s = time.time()
+        for years in (10, -10):
+            self.patch(time, 'time', lambda: now_s + years * 365 * 86400)
+            self.assertLess(self.uses.unused_s(_KEY), 60)
+
+    def test_clock_that_was_ahead_before_the_boot(self):
+        """The base has been out of use since the boot at least."""
+        self.uses.begin(_KEY)
+        self.patch(uses, '_boot_id', lambda: 'another')
+        now_s, up_s = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.patch(time, 'time', lambda: now_s - 1e8)
+        self.assertGreaterEqual(self.uses.unused_s(_KEY), up_s)
+        self.patch(time, 'time', lambda: now_s + 1e8)
+        self.assertGreater(self.uses.unused_s(_KEY), 9e7)
+
+    def test_clock_record_that_is_torn_or_of_another_change(self):
+        self.uses.begin(_KEY)
+        path = os.path.join(self.folder, _KEY)
+        now_s = time.time()
+        self.patch(time, 'time', lambda: now_s + 1e6)
+        for size_bytes in range(os.path.getsize(f'{path}.clock')):
+            self.uses.begin(_KEY)
+            os.truncate(f'{path}.clock', size_bytes)
+            self.assertGreater(self.uses.unused_s(_KEY), 9e5)
+        self.uses.begin(_KEY)
+        os.utime(path, (0, 0))
+        self.assertGreater(self.uses.unused_s(_KEY), 1e9)
+
+    def test_clock_record_on_a_full_disk(self):
+        """A base can be given back; its file may be there or not."""
+        self.uses.add(_KEY, 'a')
+        os.unlink(os.path.join(self.folder, f'{_KEY}.clock'))
+        os.mkdir(os.path.join(self.folder, f'{_KEY}.clock'))
+        self.uses.discard(_KEY, 'a')
+        self.assertEqual([], self.uses.users(_KEY))
+        self.assertLess(self.uses.unused_s(_KEY), 60)
+
+    def test_begin_after_a_build_that_was_killed(self):
+        self.uses.begin(_KEY)
+        os.utime(os.path.join(self.folder, _KEY), (0, 0))
+        self.uses.begin(_KEY)
+        self.assertLess(self.uses.unused_s(_KEY), 60)
 
     def test_end_keeps_what_is_in_use(self):
         self.uses.add(_KEY, 'a')
