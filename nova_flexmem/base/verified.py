@@ -19,7 +19,6 @@ and found right: the host's boot, and what tells of changes to its files.
 import contextlib
 import json
 import os
-import uuid
 
 _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
@@ -45,11 +44,9 @@ class Verified:
         """
         state = _state(found)
         found.verify()
-        path = os.path.join(self._folder, found.key)
-        temporary = f'{path}.{uuid.uuid4().hex}'
-        with open(temporary, 'w') as f:
-            json.dump(state, f)
-        os.rename(temporary, path)
+        # in its place at once: one that is torn says as little as none
+        with open(os.path.join(self._folder, found.key), 'w') as f:
+            f.write(json.dumps(state))
 
     def forget(self, key):
         """Drop the record of a base, if there is one."""

@@ -13,6 +13,7 @@
 import mmap
 import multiprocessing
 import os
+import resource
 import shutil
 import stat
 
@@ -296,6 +297,19 @@ class CheckTest(StoreTest):
         self.store.check(_A)
         store_module.Store(self.path).check(_A)
         self.assertEqual(1, len(self.reads))
+        self.assertEqual([_A], self.names('verified'))
+
+    def test_record_that_can_not_be_written(self):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            self.assertRaises(exception.StoreUnusable, self.store.check, _A)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        self.assertFalse(self.store.verified(_A))
+        self.assertEqual([_A], self.names('verified'))
+        self.store.remove(_A)
+        self.assertEqual([], self.names('verified'))
 
     def test_verified(self):
         self.assertFalse(self.store.verified(_A))
