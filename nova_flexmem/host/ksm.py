@@ -25,10 +25,6 @@ from nova_flexmem import exception
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import pages
 
-#: How fast scans go: so many pages, then a sleep. ksmtuned ends up
-#: with this on a host that is short of memory.
-PAGES_TO_SCAN, SLEEP_MS = 1250, 10
-
 #: ksmd looks at a page twice before it merges it, to see that it does not
 #: change. It goes on where it stopped the last time, so the first of these
 #: scans is only the rest of one.
@@ -105,17 +101,15 @@ def cpu_s():
     raise exception.KsmUnusable(reason='the kernel thread ksmd is not there')
 
 
-def scan_once(*, limit_s, pages_to_scan=PAGES_TO_SCAN, sleep_ms=SLEEP_MS,
-              switch=None, unwanted=lambda: False):
+def scan_once(*, limit_s, switch=None, unwanted=lambda: False):
     """Have KSM scan until it has merged what is there to merge, then stop.
 
     What is merged stays so. Smart scanning is off for the time (Linux 6.7):
     it passes over pages that found no partner before.
 
     :param limit_s: it stops after so many seconds in any case
-    :param pages_to_scan: how many pages ksmd looks at before it sleeps
-    :param sleep_ms: how long it sleeps
-    :param switch: a ksm_switch.Switch; without it, that of this host
+    :param switch: has scan(), off() and folder as a ksm_switch.Switch has;
+        without it, that of this host
     :param unwanted: called without arguments, tells whether to stop at once
     :returns: the Scan
     :raises: KsmUnusable if KSM is on already, or not to be had
@@ -123,8 +117,7 @@ def scan_once(*, limit_s, pages_to_scan=PAGES_TO_SCAN, sleep_ms=SLEEP_MS,
     switch = switch or ksm_switch.Switch()
     began, before_s = time.monotonic(), cpu_s()
     before = counters(switch.folder)
-    switch.on(smart_scan=0, pages_to_scan=pages_to_scan,
-              sleep_millisecs=sleep_ms)
+    switch.scan()
     try:
         while True:
             now = counters(switch.folder)
@@ -141,7 +134,8 @@ def scan_once(*, limit_s, pages_to_scan=PAGES_TO_SCAN, sleep_ms=SLEEP_MS,
 
 
 @contextlib.contextmanager
-def always_on(pages_to_scan=PAGES_TO_SCAN, sleep_ms=SLEEP_MS, switch=None):
+def always_on(pages_to_scan=ksm_switch.PAGES_TO_SCAN,
+              sleep_ms=ksm_switch.SLEEP_MS, switch=None):
     """Have KSM scan for as long as the context lasts; unmerge at its end.
 
     :raises: KsmUnusable if KSM is on already, or not to be had

@@ -30,6 +30,10 @@ STATE = '/run/nova-flexmem/ksm.json'
 
 _STOP, RUNS, _UNMERGE = 0, 1, 2
 
+#: How fast KSM goes: so many pages, then a sleep. ksmtuned ends up
+#: with this on a host that is short of memory.
+PAGES_TO_SCAN, SLEEP_MS = 1250, 10
+
 
 class Switch:
     """KSM's switch.
@@ -64,6 +68,14 @@ class Switch:
             self.off()
             raise
 
+    def scan(self):
+        """Have KSM scan as a bounded scan goes, see ksm.scan_once().
+
+        :raises: KsmUnusable as on() does
+        """
+        self.on(smart_scan=0, pages_to_scan=PAGES_TO_SCAN,
+                sleep_millisecs=SLEEP_MS)
+
     def off(self, *, unmerge=False):
         """Have KSM scan no more, with the settings from before on().
 
@@ -97,14 +109,34 @@ class Switch:
             ' whoever switched it on, such as ksmtuned, decides when it'
             ' stops')
 
+    def abandoned(self):
+        """Return whether a process did on() and was killed before off().
+
+        Takes no root.
+
+        :raises: KsmUnusable
+        """
+        kept = self._kept()
+        return bool(kept) and kept['started'] != _started(kept['pid'])
+
     def put_back(self):
         """Switch KSM off if a process did on() and was killed before off().
 
         :raises: KsmUnusable
         """
-        kept = self._kept()
-        if kept and kept['started'] != _started(kept['pid']):
+        if self.abandoned():
             self.off()
+
+    def release(self):
+        """Do off() if on() is this process's, and else put_back().
+
+        :raises: KsmUnusable
+        """
+        kept = self._kept()
+        if kept and kept['pid'] == os.getpid():
+            self.off()
+        else:
+            self.put_back()
 
     def _keep(self, former):
         made = json.dumps({'pid': os.getpid(), 'started': _started('self'),
@@ -112,6 +144,7 @@ class Switch:
         try:
             os.makedirs(os.path.dirname(self._state), mode=0o755,
                         exist_ok=True)
+            self._check_owner()
             # whoever comes second fails, and the file is there as a whole
             temporary = f'{self._state}.{os.getpid()}'
             descriptor = os.open(
@@ -129,10 +162,20 @@ class Switch:
 
     def _kept(self):
         try:
+            self._check_owner()
             with open(self._state, encoding='ascii') as f:
                 return json.load(f)
         except FileNotFoundError:
             return None
+
+    def _check_owner(self):
+        """Check that nobody else can say what root is to put back."""
+        folder = os.path.dirname(self._state)
+        owner = os.stat(folder).st_uid
+        if owner not in (0, os.geteuid()):
+            raise exception.KsmUnusable(
+                reason=f'{folder} belongs to user {owner}, not to root; remove'
+                ' it')
 
 
 def _started(pid):

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import json
 import os
 import signal
 import threading
@@ -56,8 +57,7 @@ class KsmTest(testtools.TestCase):
             'pages_to_scan', 'sleep_millisecs', 'smart_scan', 'advisor_mode')}
 
     def _scan(self, limit_s=10.0):
-        return ksm.scan_once(pages_to_scan=1250, sleep_ms=10, limit_s=limit_s,
-                             switch=self.switch)
+        return ksm.scan_once(limit_s=limit_s, switch=self.switch)
 
     def test_counters(self):
         found = ksm.counters(self.folder)
@@ -131,6 +131,49 @@ class KsmTest(testtools.TestCase):
         self.assertEqual('1', self._read('run'))
         self.switch.put_back()
         self._assert_as_before()
+
+    def test_release(self):
+        """It stops what this process began, and what is nobody's."""
+        self._write('run', '1')
+        self.switch.release()
+        self.assertEqual('1', self._read('run'))  # ksmtuned's, for example
+        self._write('run', '0')
+
+        self.switch.on(pages_to_scan=5)
+        self.assertFalse(self.switch.abandoned())
+        pid = os.fork()
+        if not pid:
+            self.switch.release()  # of a process that lives
+            os._exit(self._read('run') != '1')
+        self.assertEqual(0, os.waitpid(pid, 0)[1])
+        self.switch.release()
+        self._assert_as_before()
+
+        pid = os.fork()
+        if not pid:
+            self.switch.on(pages_to_scan=5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        self.assertTrue(self.switch.abandoned())
+        self.switch.release()
+        self._assert_as_before()
+
+    def test_the_folder_of_somebody_else(self):
+        """Who may write there could have root write anything."""
+        if os.geteuid() != 0:
+            self.skipTest('not root')
+        folder = os.path.dirname(self.state)
+        os.mkdir(folder)
+        os.chown(folder, 65534, 65534)
+        with open(self.state, 'w') as f:
+            json.dump({'pid': 0, 'started': None,
+                       'former': {'../evil': '1'}}, f)
+        for act in (self.switch.put_back, self.switch.off, self.switch.scan,
+                    self.switch.release):
+            e = self.assertRaises(exception.KsmUnusable, act)
+            self.assertIn(f'{folder} belongs to user 65534', str(e))
+        self.assertFalse(os.path.exists(os.path.join(self.folder, '../evil')))
+        self.assertEqual('0', self._read('run'))
 
     def test_older_kernel(self):
         for name in ('smart_scan', 'advisor_mode'):
