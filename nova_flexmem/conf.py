@@ -134,6 +134,38 @@ Have FlexMem instances hand the pages that they freed back to the host.
 It saves the memory that booting and short-lived programs leave behind, and
 costs the guest a page fault where it takes such a page into use again. It goes
 by the balloon device, which [libvirt]mem_stats_period_seconds can remove."""),
+    cfg.StrOpt(
+        'ksm', default='off', choices=[
+            ('off', 'KSM is left alone'),
+            ('after_boot', 'one bounded scan after FlexMem instances have'
+                           ' started, then no more')],
+        help="""
+Whether the host's kernel merges equal pages (KSM) that FlexMem does not share.
+
+Those are the kernels of the guests and equal memory of their programs. Pages
+that are merged stay so until a guest writes to them, with no scanner running.
+The scan looks at the RAM of all instances on the host, of stock instances and
+of all projects, whatever share_scope says: who writes to a merged page can
+tell by the time it takes that somebody else has the same. Instances whose
+domain has <nosharepages/> are left out. A helper that runs as root switches
+KSM, see [nova_flexmem_privileged]. KSM that is on already, as by ksmtuned, is
+left alone."""),
+    cfg.IntOpt(
+        'ksm_settle_s', default=120, min=10,
+        help="""
+Seconds that instances must have run before KSM scans, with ksm = after_boot.
+
+While more of them start it waits, for five times as long at most, so that many
+that start together get one scan. Longer lets guests come to rest, so that what
+is merged stays so; shorter frees memory sooner."""),
+    cfg.IntOpt(
+        'ksm_limit_s', default=600, min=1,
+        help="""
+Seconds after which a scan of KSM is stopped that is not through yet.
+
+It takes about one processor while it lasts. The next one goes on where it
+stopped, and comes no sooner than after nine times as long as the last one
+took."""),
     cfg.ListOpt(
         'direct_paths', default=['/var/lib/docker', '/var/lib/containerd',
                                  '/var/lib/containers', '/var/lib/kubelet'],

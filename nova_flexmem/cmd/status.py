@@ -26,6 +26,7 @@ from nova_flexmem.base import store as store_module
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
+from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import preflight
 
 _DRIVER = 'flexmem.FlexMemDriver'
@@ -130,6 +131,33 @@ class Checks(upgradecheck.UpgradeCommands):
                 said.append((_WARNING, f'not checked: {e}'))
         return _result(said, 'AppArmor lets QEMU map bases')
 
+    def _check_ksm(self):
+        group = self._conf.flexmem
+        if group.ksm == 'off':
+            return _result([], 'KSM is left alone')
+        said = []
+        if group.share_scope == 'project':
+            said.append((_WARNING, 'share_scope = project keeps the bases of'
+                         ' projects apart, and ksm = after_boot merges what is'
+                         ' equal in their memory all the same; set [flexmem]'
+                         ' ksm to off'))
+        try:
+            ksm_switch.Switch().check_off()
+            self._try_helper()
+        except exception.KsmUnusable as e:
+            said.append((_WARNING, f'nothing will be merged after boot: {e}'))
+        return _result(said, 'KSM can be switched')
+
+    def _try_helper(self):
+        conf = self._conf
+        root_helper = 'sudo'
+        if ('rootwrap_config' in conf and
+                not conf.workarounds.disable_rootwrap):
+            root_helper += f' nova-rootwrap {conf.rootwrap_config}'
+        # oslo.privsep imports eventlet, which warns of itself on every start
+        importlib.import_module('nova_flexmem.host.privileged').try_out(
+            conf.config_file, conf.config_dir, root_helper)
+
     def _check_base_store(self):
         path = self._conf.flexmem.store_path
         if not os.path.exists(path):
@@ -157,6 +185,7 @@ class Checks(upgradecheck.UpgradeCommands):
                        ('Configuration', _check_configuration),
                        ('Host', _check_host),
                        ('AppArmor', _check_apparmor),
+                       ('KSM', _check_ksm),
                        ('Base store', _check_base_store))
 
 
@@ -202,7 +231,7 @@ def new_conf():
     flexmem_conf.register_opts(conf)
     try:
         modules = [importlib.import_module(f'nova.conf.{name}')
-                   for name in ('compute', 'libvirt')]
+                   for name in ('base', 'compute', 'libvirt', 'workarounds')]
     except ImportError:
         return conf  # which _check_nova says
     for module in modules:

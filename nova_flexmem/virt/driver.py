@@ -43,6 +43,7 @@ from nova_flexmem.virt import planner
 from nova_flexmem.virt import readiness
 from nova_flexmem.virt import record as record_module
 from nova_flexmem.virt import rootdisk
+from nova_flexmem.virt import scans
 
 CONF = nova.conf.CONF
 LOG = log.getLogger(__name__)
@@ -60,6 +61,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         self._planner = planner.Planner(self._bases, self._image_api,
                                         self._readiness.wait)
         self._plans = {}
+        self._scans = scans.Scans(CONF.flexmem, self._host)
 
     def init_host(self, host):
         super().init_host(host)
@@ -67,6 +69,11 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             self._bases.clean()
         self._readiness.start()
         report.register(CONF, lambda: self._readiness.findings)
+        self._scans.start()
+
+    def cleanup_host(self, host):
+        self._scans.stop()
+        super().cleanup_host(host)
 
     # -- what the host offers
 

@@ -159,6 +159,7 @@ class _Writer:
                    if self._settings.virt_type == 'qemu' else {}),
                 'live_migration_scheme': 'ssh',
                 'live_migration_inbound_addr': address},
+            'nova_flexmem_privileged': helper,
             'nova_sys_admin': helper,
             'privsep_osbrick': helper,
             'vif_plug_linux_bridge_privileged': helper,

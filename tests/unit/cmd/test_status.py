@@ -19,6 +19,8 @@ import sys
 from unittest import mock
 
 import fixtures
+from oslo_config import cfg
+from oslo_privsep import priv_context
 from oslo_upgradecheck import upgradecheck
 import testtools
 
@@ -27,7 +29,9 @@ from nova_flexmem.base import store as store_module
 from nova_flexmem.cmd import status
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
+from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import preflight
+from nova_flexmem.host import privileged
 from tests.unit.base import samples
 
 _A = 'a' * 32
@@ -245,6 +249,60 @@ class AppArmorTest(StatusTest):
             self.assert_success(self.check(False))
 
 
+class KsmTest(StatusTest):
+    """How the helper of root is tried; that it works is functional's."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(cfg.CONF.reset)
+        self.addCleanup(priv_context.init, priv_context._HELPER_COMMAND_PREFIX)
+        self.patch(ksm_switch.Switch, 'check_off', lambda _switch: None)
+        self.commands = []
+        self.patch(priv_context.daemon, 'RootwrapClientChannel', self._start)
+
+    def _start(self, context):
+        self.commands.append(' '.join(context.helper_command('/s'))
+                             .partition(' --privsep_context')[0])
+        raise OSError('no sudo here')
+
+    def check(self, text=''):
+        return self.checks(f'{_LINES}{text}')._check_ksm()
+
+    def test_off(self):
+        self.assert_success(self.check('share_scope = project'))
+        self.assertEqual([], self.commands)
+
+    def test_started_as_nova_compute_does(self):
+        path = os.path.join(self.folder, 'nova.conf')
+        self.assert_warning('no sudo here', self.check('ksm = after_boot'))
+        self.check('ksm = after_boot\n[workarounds]\ndisable_rootwrap = true')
+        self.check('ksm = after_boot\n[nova_flexmem_privileged]\n'
+                   'helper_command = doas privsep-helper')
+        self.assertEqual(
+            ['sudo nova-rootwrap /etc/nova/rootwrap.conf privsep-helper'
+             f' --config-file {path}',
+             f'sudo privsep-helper --config-file {path}',
+             'doas privsep-helper'], self.commands)
+
+    def test_it_works(self):
+        self.patch(privileged.Switch, 'off', lambda _switch: None)
+        self.assert_success(self.check('ksm = after_boot'))
+
+    def test_projects_that_are_to_share_nothing(self):
+        self.patch(privileged.Switch, 'off', lambda _switch: None)
+        self.assert_warning('share_scope = project', self.check(
+            'ksm = after_boot\nshare_scope = project'))
+
+    def test_ksm_is_on_or_not_there(self):
+        def refuse(_switch):
+            raise exception.KsmUnusable(reason='it is scanning already')
+
+        self.patch(ksm_switch.Switch, 'check_off', refuse)
+        self.assert_warning('scanning already',
+                            self.check('ksm = after_boot'))
+        self.assertEqual([], self.commands)
+
+
 class BaseStoreTest(StatusTest):
 
     def check(self):
@@ -306,7 +364,8 @@ class CommandTest(StatusTest):
             self.assertEqual(code, found, out)
             checks = json.loads(out)['checks']
             self.assertEqual(
-                ['Nova', 'Configuration', 'Host', 'AppArmor', 'Base store'],
+                ['Nova', 'Configuration', 'Host', 'AppArmor', 'KSM',
+                 'Base store'],
                 [check['check'] for check in checks])
             self.assertEqual(code, max(check['result'] for check in checks))
 
