@@ -42,9 +42,11 @@ def scan():
     :returns: None, or the reason why it can't be. An exception of ours would
         not get through.
     """
-    atexit.unregister(_end)
-    atexit.register(_end)
-    return _reason(ksm_switch.Switch().scan)
+    reason = _reason(ksm_switch.Switch().scan)
+    if reason is None:
+        atexit.unregister(_end)
+        atexit.register(_end)
+    return reason
 
 
 @context.entrypoint
@@ -121,7 +123,8 @@ def _call(function):
         reason = function()
     except (daemon.FailedToDropPrivileges, OSError) as e:
         raise exception.KsmUnusable(
-            reason=f'privsep-helper can not be run as root ({e}); see what the'
-            f' log says of it, and [{context.cfg_section}] helper_command')
+            reason=f'privsep-helper can not be run as root ({e}); its words'
+            f' are in the log, and [{context.cfg_section}] helper_command'
+            ' can say how to start it')
     if reason:
         raise exception.KsmUnusable(reason=reason)

@@ -10,22 +10,43 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A bounded scan by the kernel that is here."""
+"""A bounded scan by the kernel that is here, by root and by root's helper."""
 
+import json
 import mmap
 import os
 import signal
+import subprocess
+import sys
+import time
 
+import fixtures
+from oslo_config import cfg
 import testtools
 
+from nova_flexmem import exception
 from nova_flexmem.host import ksm
 from nova_flexmem.host import ksm_switch
+from nova_flexmem.host import privileged
 
 _MADV_MERGEABLE = 12
 _BYTES = 8 << 20
 
+#: A nova-compute that has KSM scan, and gets a signal then.
+_COMPUTE = """
+import os
+import sys
+from oslo_config import cfg
+from nova_flexmem.host import privileged
+cfg.CONF([], default_config_files=[], default_config_dirs=[])
+cfg.CONF.set_override('helper_command', sys.argv[1],
+                      group=privileged.context.cfg_section)
+privileged.Switch().scan()
+os.kill(os.getpid(), int(sys.argv[2]))
+"""
 
-class KsmTest(testtools.TestCase):
+
+class KsmTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
@@ -33,6 +54,15 @@ class KsmTest(testtools.TestCase):
             self.skipTest('needs root, and a kernel with KSM')
         if ksm.counters().run == 1:
             self.skipTest('KSM is on already, for somebody else')
+        self.settings = self.read_settings()
+        self.addCleanup(ksm_switch.Switch().off, unmerge=True)
+
+    def read_settings(self):
+        return {name: ksm_switch.text(ksm_switch.FOLDER, name)
+                for name in ('run', 'pages_to_scan', 'sleep_millisecs')}
+
+
+class KsmTest(KsmTestCase):
 
     def _process(self, content):
         """Have a process with memory that can be merged."""
@@ -53,7 +83,6 @@ class KsmTest(testtools.TestCase):
         self.addCleanup(os.kill, pid, 9)
 
     def test_merged_and_stays_so(self):
-        settings = self._settings()
         content = os.urandom(_BYTES)
         self._process(content)
         self._process(content)
@@ -64,8 +93,89 @@ class KsmTest(testtools.TestCase):
         now = ksm.counters()
         self.assertEqual(0, now.run)
         self.assertGreater(now.saved_bytes, done.saved_bytes - _BYTES / 20)
-        self.assertEqual(settings, self._settings())
+        self.assertEqual(self.settings, self.read_settings())
 
-    def _settings(self):
-        return {name: ksm_switch.text(ksm_switch.FOLDER, name)
-                for name in ('pages_to_scan', 'sleep_millisecs')}
+
+class HelperTest(KsmTestCase):
+    """What nova-compute has root do, by nova-rootwrap and oslo.privsep."""
+
+    def setUp(self):
+        super().setUp()
+        programs = os.path.dirname(sys.executable)
+        rootwrap = os.path.join(self.useFixture(fixtures.TempDir()).path,
+                                'rootwrap.conf')
+        with open(rootwrap, 'w') as f:
+            f.write(f'[DEFAULT]\nexec_dirs = {programs}\nfilters_path =\n')
+        self.helper = f'{programs}/nova-rootwrap {rootwrap} privsep-helper'
+        section = privileged.context.cfg_section
+        cfg.CONF.set_override('helper_command', self.helper, group=section)
+        self.addCleanup(cfg.CONF.clear_override, 'helper_command',
+                        group=section)
+
+    def _holder(self):
+        """Return the process that has KSM scan."""
+        with open(ksm_switch.STATE) as f:
+            return json.load(f)['pid']
+
+    def _wait(self, condition):
+        deadline_s = time.monotonic() + 20
+        while not condition():
+            self.assertLess(time.monotonic(), deadline_s)
+            time.sleep(0.05)
+
+    def _assert_off(self):
+        self.assertEqual(self.settings, self.read_settings())
+        self.assertFalse(os.path.exists(ksm_switch.STATE))
+
+    def test_on_and_off(self):
+        with privileged.switch() as switch:
+            switch.scan()
+            self.assertEqual(
+                {'run': '1', 'sleep_millisecs': str(ksm_switch.SLEEP_MS),
+                 'pages_to_scan': str(ksm_switch.PAGES_TO_SCAN)},
+                self.read_settings())
+            pid = self._holder()
+            with open(f'/proc/{pid}/status') as f:
+                status = f.read()
+            for powers in ('CapEff', 'CapPrm', 'CapInh'):
+                self.assertIn(f'{powers}:\t{0:016x}\n', status)
+            switch.off()
+            self._assert_off()
+            self.assertTrue(os.path.exists(f'/proc/{pid}'))
+        self._wait(lambda: not os.path.exists(f'/proc/{pid}'))
+
+    def test_scan_once(self):
+        with privileged.switch() as switch:
+            done = ksm.scan_once(limit_s=60, switch=switch)
+        self.assertTrue(done.complete)
+        self._assert_off()
+
+    def test_nova_compute_is_killed(self):
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            done = subprocess.run([sys.executable, '-W', 'ignore', '-c',
+                                   _COMPUTE, self.helper, str(int(number))],
+                                  timeout=60)
+            self.assertEqual(-number, done.returncode)
+            self._wait(lambda: not os.path.exists(ksm_switch.STATE))
+            self._assert_off()
+
+    def test_the_helper_is_killed(self):
+        """As by systemd, which stops all processes of a service at once."""
+        with privileged.switch() as switch:
+            switch.scan()
+            os.kill(self._holder(), signal.SIGTERM)
+            self._wait(ksm_switch.Switch().abandoned)
+            self._wait(lambda: not privileged.context.channel.running)
+            self.assertEqual('1', self.read_settings()['run'])
+            switch.off()
+            self._assert_off()
+
+    def test_a_folder_of_somebody_else(self):
+        folder = os.path.dirname(ksm_switch.STATE)
+        os.makedirs(folder, exist_ok=True)
+        self.addCleanup(os.chown, folder, 0, 0)
+        os.chown(folder, 65534, 65534)
+        with privileged.switch() as switch:
+            e = self.assertRaises(exception.KsmUnusable, switch.scan)
+        self.assertIn(f'{folder} belongs to user 65534', str(e))
+        self.assertEqual(self.settings, self.read_settings())
