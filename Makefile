@@ -2,12 +2,16 @@
 
 SUITES ?= static docs unit functional lifecycle cloud
 
+# Of make drills: which, a regular expression, and more for tests.drills
+DRILLS ?=
+DRILLS_ARGS ?=
+
 # Of make fuzz: how long each target runs, and which; none: all
 SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test fuzz genconfig clean
+.PHONY: help demo test cloud-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -16,6 +20,9 @@ help:
 	@echo 'make test       all checks and tests that this machine can run'
 	@echo '                (a part: make test SUITES="unit"; all: $(SUITES))'
 	@echo 'make cloud-test all tests of a cloud with two hosts on this machine'
+	@echo 'make drills     fault drills: kill -9, full and broken disks and more,'
+	@echo '                with a table of what came of them; takes about an hour'
+	@echo '                (make drills DRILLS="killed|manifest")'
 	@echo 'make fuzz       fuzz the parsers of what tenants have a say in'
 	@echo '                (make fuzz SECONDS=600 TARGETS="disk menu")'
 	@echo 'make genconfig  write the sample configuration again'
@@ -38,6 +45,10 @@ test:
 cloud-test:
 	@tools/setup.sh demo test cloud
 	@tools/test.sh cloud-all
+
+drills:
+	@tools/setup.sh demo test drills
+	.venv/bin/python -m tests.drills $(DRILLS_ARGS) $(DRILLS)
 
 fuzz:
 	@tools/setup.sh test fuzz

@@ -12,7 +12,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# Usage: tools/setup.sh PROFILE...      (profiles: demo, test, cloud, fuzz)
+# Usage: tools/setup.sh PROFILE...      (profiles: demo, test, cloud,
+#                                      drills, fuzz)
 #
 # Installs what bindep.txt lists for the profiles and is missing, and makes
 # .venv with nova-flexmem in it. Takes seconds where all of it is there.
@@ -109,7 +110,8 @@ missing_packages() {
 digest() {
     cat tools/setup.sh setup.cfg pyproject.toml requirements.txt \
         test-requirements.txt doc/requirements.txt \
-        tests/fuzz/requirements.txt .venv/home | sha256sum
+        tests/drills/requirements.txt tests/fuzz/requirements.txt \
+        .venv/home | sha256sum
 }
 
 install_nova_flexmem() {
@@ -121,8 +123,8 @@ install_nova_flexmem() {
     for profile in "$@"; do
         if [[ $profile == test ]]; then
             wanted+=(-r test-requirements.txt -r doc/requirements.txt)
-        elif [[ $profile == fuzz ]]; then
-            wanted+=(-r tests/fuzz/requirements.txt)
+        elif [[ $profile == drills || $profile == fuzz ]]; then
+            wanted+=(-r "tests/$profile/requirements.txt")
         fi
     done
     say "installing Python packages into .venv"
@@ -141,7 +143,7 @@ ready() {
 main() {
     local profile missing
     [[ $# -gt 0 ]] ||
-        die "usage: tools/setup.sh PROFILE... (demo, test, cloud, fuzz)"
+        die "usage: tools/setup.sh demo|test|cloud|drills|fuzz..."
     [[ $(uname -m) == x86_64 ]] || die "$(uname -m) is not supported: x86_64"
     if ! $PYTHON -c 'import ensurepip, venv' 2> /dev/null; then
         install_packages python3-venv
