@@ -87,9 +87,11 @@ class Manifest:
     scope: str = ''
 
     def write(self, path):
-        """Write manifest.json."""
+        """Write manifest.json: the fields, and their own digest."""
+        fields = dataclasses.asdict(self)
+        fields['sha256'] = _digest(fields)
         with open(path, 'x', encoding='utf-8') as f:
-            json.dump(dataclasses.asdict(self), f, indent=2, sort_keys=True)
+            json.dump(fields, f, indent=2, sort_keys=True)
             f.write('\n')
 
     @classmethod
@@ -101,6 +103,10 @@ class Manifest:
         try:
             with open(path, encoding='utf-8') as f:
                 fields = json.load(f)
+            # those of earlier versions have none
+            wanted = fields.pop('sha256', None)
+            if wanted is not None and wanted != _digest(fields):
+                raise ValueError('its content has changed')
             fields['files'] = {name: File(**fields['files'][name])
                                for name in FILES}
             manifest = cls(**fields)
@@ -124,6 +130,12 @@ class Manifest:
                 raise ValueError(f'size of {name}')
         if self.files[ROOT_PMEM].size_bytes % superblock.ALIGN_BYTES:
             raise ValueError(f'size of {ROOT_PMEM}')
+
+
+def _digest(fields):
+    """Return the SHA-256 of a manifest's other fields, hexadecimal."""
+    return hashlib.sha256(
+        json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def outdated(path):

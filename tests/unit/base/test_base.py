@@ -56,6 +56,7 @@ _GOLDEN_MANIFEST = """\
   "rootfs": "erofs",
   "rootfs_size_bytes": 15,
   "scope": "",
+  "sha256": "%(manifest)s",
   "uuid": "00000000-0000-0000-0000-000000000007"
 }
 """ % {
@@ -65,6 +66,8 @@ _GOLDEN_MANIFEST = """\
               '282860b7f1cd6c2b79cf1bc8857c639c',
     'root': 'd5b64644d922a42213bd55cdd544f347'
             '5e10c8b76fe95e6747ab20548d2b89f2',
+    'manifest': 'a01478ba3af6c76e8399e5fec322a133'
+                '236d2bf97ee0880ddf6f4d7fa76a53a8',
     'image': '84e0c0eafaa95a34c293f278ac52e45c'
              'e537bab5e752a00e6959a13ae103b65a',
 }
@@ -88,8 +91,13 @@ class BaseTest(testtools.TestCase):
             f.write(content)
 
     def edit_manifest(self, **fields):
-        self.edit(base.MANIFEST, lambda content: json.dumps(
-            json.loads(content) | fields).encode())
+        """Have fields say something else, as if they had from the start."""
+        def change(content):
+            changed = json.loads(content) | fields
+            changed.pop('sha256', None)
+            return json.dumps(changed).encode()
+
+        self.edit(base.MANIFEST, change)
 
     def assert_damaged(self, function, *causes):
         e = self.assertRaises(exception.BaseDamaged, function)
@@ -117,7 +125,7 @@ class BaseTest(testtools.TestCase):
     def test_manifest_of_a_version_without_scopes(self):
         def drop(content):
             fields = json.loads(content)
-            del fields['scope']
+            del fields['scope'], fields['sha256']
             return json.dumps(fields).encode()
 
         self.edit(base.MANIFEST, drop)
@@ -188,6 +196,19 @@ class BaseTest(testtools.TestCase):
                                                         'sha256': ''}}}):
             self.edit_manifest(**fields)
             self.assert_damaged(self.load, 'not a usable manifest')
+
+    def test_manifest_with_a_flipped_bit(self):
+        path = os.path.join(self.path, base.MANIFEST)
+        for position in range(os.path.getsize(path)):
+            def flip(content, position=position):
+                changed = bytearray(content)
+                changed[position] ^= 1
+                return changed
+
+            self.edit(base.MANIFEST, flip)
+            self.assert_damaged(self.load, 'manifest.json')
+            self.edit(base.MANIFEST, flip)
+        self.load()
 
     def test_manifest_missing(self):
         os.unlink(os.path.join(self.path, base.MANIFEST))
