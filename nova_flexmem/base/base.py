@@ -195,12 +195,15 @@ class Base:
         done = 0
         for name, wanted in self.manifest.files.items():
             sha256 = hashlib.sha256()
-            with open(self.file(name), 'rb') as f:
-                while chunk := f.read(_CHUNK_BYTES):
-                    sha256.update(chunk)
-                    done += len(chunk)
-                    if progress:
-                        progress(done / total)
+            try:
+                with open(self.file(name), 'rb') as f:
+                    while chunk := f.read(_CHUNK_BYTES):
+                        sha256.update(chunk)
+                        done += len(chunk)
+                        if progress:
+                            progress(done / total)
+            except OSError as e:
+                raise self._damaged(name, e.strerror)
             if sha256.hexdigest() != wanted.sha256:
                 raise self._damaged(name, 'its content has changed')
         superblock.check(self.file(ROOT_PMEM), self.key,

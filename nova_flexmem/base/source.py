@@ -69,7 +69,7 @@ def inspect(path, *, max_virtual_size_bytes, allow_backing_chain=False):
     :returns: a Source
     :raises: ImageRefused for anything that is not a raw or qcow2 disk that
         stands on its own, and, with allow_backing_chain, for a chain that
-        is not made of such files alone
+        is not made of such files alone; BuildFailed if one can't be read
     """
     path = os.path.abspath(path)  # never a protocol of QEMU's, like nbd:
     _check_readable(path)
@@ -110,7 +110,8 @@ def digest(source, progress=None):
     Of an image in several files, the SHA-256 of their digests.
 
     :param progress: called with the fraction done, 0 to 1
-    :raises: ImageRefused if a file changes while it is read
+    :raises: ImageRefused if a file changes while it is read; BuildFailed if
+        one can't be read
     """
     digests = [_read(path, progress=progress) for path in source.chain]
     if len(digests) == 1:
@@ -124,7 +125,8 @@ def take(source, expected, folder, *, timeout_s, progress=None):
     :param expected: what digest() returned
     :param folder: where the copy goes
     :returns: path of the copy, of the source's format; one file
-    :raises: ImageRefused if the image is not what it was
+    :raises: ImageRefused if the image is not what it was; BuildFailed if it
+        can't be read
     """
     path = os.path.join(folder, f'image.{source.format}')
     if len(source.chain) > 1:
@@ -132,7 +134,12 @@ def take(source, expected, folder, *, timeout_s, progress=None):
                     source.format, source.path, path, timeout_s=timeout_s)
         actual = digest(source, progress)
     else:
-        _copy(source.path, path)
+        try:
+            _copy(source.path, path)
+        except OSError as e:
+            if e.errno == errno.EIO:
+                _read(source.path)  # was it this file, or the copy?
+            raise
         actual = _read(path, progress=progress)
     if actual != expected:
         raise exception.ImageRefused(
@@ -176,6 +183,8 @@ def _detect(path, allow_backing_chain):
     except _INSPECTOR_ERRORS as e:
         raise exception.ImageRefused(
             image=path, reason=f'not a usable disk image: {e}')
+    except OSError as e:
+        raise _unreadable(path, e)
     if str(inspector) == 'qcow2':
         return 'qcow2'
     if os.path.getsize(path) == 0 or os.path.getsize(path) % 512:
@@ -245,7 +254,7 @@ def _read(path, progress=None):
         before = _state(f)
         done = 0
         # not to the end of a file that grows and grows
-        while done <= before[0] and (chunk := f.read(_CHUNK_BYTES)):
+        while done <= before[0] and (chunk := _chunk(f)):
             sha256.update(chunk)
             done += len(chunk)
             if progress:
@@ -254,6 +263,19 @@ def _read(path, progress=None):
             raise exception.ImageRefused(
                 image=path, reason='it changed while it was read')
     return sha256.hexdigest()
+
+
+def _chunk(f):
+    try:
+        return f.read(_CHUNK_BYTES)
+    except OSError as e:
+        raise _unreadable(f.name, e)
+
+
+def _unreadable(path, error):
+    # not refused: that would be for good, and the image may be all right
+    return exception.BuildFailed(
+        image=path, reason=f'it can not be read: {error.strerror}')
 
 
 def _state(f):

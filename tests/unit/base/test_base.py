@@ -159,6 +159,17 @@ class BaseTest(testtools.TestCase):
             self.edit(name, flip)
         self.load().verify()
 
+    def test_bad_sectors(self):
+        path = os.path.join(self.path, base.KERNEL)
+        os.unlink(path)
+        os.symlink('/proc/self/mem', path)  # gives EIO when it is read
+        files = self.load().manifest.files
+        self.edit_manifest(files={
+            name: {'size_bytes': 0 if name == base.KERNEL else
+                   file.size_bytes, 'sha256': file.sha256}
+            for name, file in files.items()})
+        self.assert_damaged(self.load().verify, path, 'Input/output error')
+
     def test_superblock_that_is_whole_but_another_ones(self):
         self.edit_manifest(uuid='00000000-0000-0000-0000-000000000008')
         self.assert_damaged(self.load().verify, 'root.pmem', 'superblock')

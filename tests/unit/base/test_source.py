@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import errno
 import os
 import random
 import shutil
@@ -25,6 +26,10 @@ from nova_flexmem import exception
 from nova_flexmem import process
 
 MIB = 1 << 20
+
+
+#: A file that opens well, and gives EIO as soon as it is read.
+_BAD_DISK = '/proc/self/mem'
 
 
 class SourceTest(testtools.TestCase):
@@ -133,6 +138,11 @@ class RefusedTest(SourceTest):
         path = self.write('disk', bytes(512))
         os.chmod(path, 0)
         self.assert_refused(path, 'Permission denied')
+
+    def test_bad_sectors(self):
+        e = self.assertRaises(exception.BuildFailed, self.inspect, _BAD_DISK)
+        self.assertIn(f'{_BAD_DISK} failed: it can not be read: Input/output'
+                      ' error', str(e))
 
     def test_empty(self):
         self.assert_refused(self.write('disk', b''), 'not a')
@@ -335,6 +345,19 @@ class TakeTest(SourceTest):
         os.truncate(path, 512)
         self.assertRaises(exception.ImageRefused, self.take, found, expected)
 
+    def test_bad_sectors_of_image_and_of_store(self):
+        def broken(*_args):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        good = source.Source(self.write('good', b'data' * 128), 'raw', 512,
+                             (self.path('good'),))
+        bad = source.Source(_BAD_DISK, 'raw', 512, (_BAD_DISK,))
+        self.patch(source, '_copy', broken)
+        for found, error in ((bad, exception.BuildFailed), (good, OSError)):
+            e = self.assertRaises(error, source.take, found, '0' * 64,
+                                  self.folder, timeout_s=60)
+            self.assertIn('Input/output error', str(e))
+
     def test_filesystem_that_shares_no_blocks(self):
         content = random.Random(4).randbytes(MIB)
         path = self.write('disk', content)
@@ -360,6 +383,12 @@ class DigestTest(SourceTest):
                               self.inspect(path), change)
         self.assertIn(path, str(e))
         self.assertIn('changed while it was read', str(e))
+
+    def test_bad_sectors(self):
+        e = self.assertRaises(
+            exception.BuildFailed, source.digest,
+            source.Source(_BAD_DISK, 'raw', MIB, (_BAD_DISK,)))
+        self.assertIn(_BAD_DISK, str(e))
 
     def test_same_content_same_digest(self):
         one = self.inspect(self.write('one', b'x' * 512))
