@@ -158,8 +158,7 @@ def run(store, image, options, work_folder, progress):
     :raises: BenchFailed, DemoFailed, ProgramFailed
     """
     with kinds.prepare(image, options.guest, work_folder, progress) as ready:
-        described = environment.describe(ready.launcher.connection,
-                                         ready.raw)
+        described = environment.describe(ready)
         progress('taking the kernel out of the image')
         try:
             direct = direct_module.take(store, ready.raw, image.path,

@@ -220,8 +220,7 @@ def run(store, image, options, work_folder, progress):
         KsmUnusable
     """
     with kinds.prepare(image, options.guest, work_folder, progress) as ready:
-        described = environment.describe(ready.launcher.connection,
-                                         ready.raw)
+        described = environment.describe(ready)
         seen = Density(store, ready, options, progress).run()
     return results.Results(
         'density', described, dataclasses.asdict(options),

@@ -175,8 +175,7 @@ def run(image, options, work_folder, progress):
     :raises: BenchFailed, DemoFailed, ProgramFailed
     """
     with kinds.prepare(image, options.guest, work_folder, progress) as ready:
-        described = environment.describe(ready.launcher.connection,
-                                         ready.raw)
+        described = environment.describe(ready)
         fio_disk = os.path.join(ready.folder, 'fio.iso')
         fiodisk.create(fio_disk)
         figures = DiskIo(ready, fio_disk, options, progress).run()

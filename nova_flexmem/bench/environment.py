@@ -24,23 +24,22 @@ from nova_flexmem.host import memory
 _THP = '/sys/kernel/mm/transparent_hugepage/enabled'
 
 
-def describe(connection, image):
+def describe(ready):
     """Return what there is to know, {name: text}.
 
-    :param connection: a libvirt.virConnect
-    :param image: path of a file that guests read
+    :param ready: the kinds.Kinds that guests are made with
     """
     return {
         'date': time.strftime('%Y-%m-%d %H:%M %Z'),
         'kernel': platform.release(),
         'processors': str(os.cpu_count()),
         'memory': f'{memory.host_total_bytes() / (1 << 30):.1f} GiB',
-        'QEMU': _version(connection.getVersion()),
+        'QEMU': _version(ready.launcher.connection.getVersion()),
         'libvirt': _version(libvirt.getVersion()),
         'accelerator': 'KVM' if accel.kvm_works() else
                        'TCG (emulation: ratios tell more than times)',
         'transparent huge pages': _chosen(_THP),
-        'read-ahead of the disk': _read_ahead(image),
+        'read-ahead of the disk': _read_ahead(ready.raw),
         'load when it began': f'{os.getloadavg()[0]:.1f}'}
 
 

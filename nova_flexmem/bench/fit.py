@@ -66,8 +66,7 @@ def run(image, options, work_folder, progress):
     :raises: BenchFailed, DemoFailed, ProgramFailed
     """
     with kinds.prepare(image, options.guest, work_folder, progress) as ready:
-        described = environment.describe(ready.launcher.connection,
-                                         ready.raw)
+        described = environment.describe(ready)
         tried = {'stock': _fit(ready, 'stock', options, progress)}
         if options.with_ksm:
             with ksm.always_on():
