@@ -23,8 +23,9 @@ import os
 import re
 import time
 
+from nova_flexmem import hostboot
+
 _USER = re.compile(r'[\w.-]{1,255}')
-_BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 
 class Uses:
@@ -79,13 +80,13 @@ class Uses:
         noted = self._noted(key)
         if noted is None or noted[2] != changed_ns:
             return max(0.0, by_clock_s)
-        now_s = _since_boot_s()
-        if noted[0] == _boot_id():
+        now_s = hostboot.since_boot_s()
+        if noted[0] == hostboot.boot_id():
             return now_s - noted[1]
         return max(now_s, by_clock_s)
 
     def _note(self, key):
-        noted = [_boot_id(), _since_boot_s(),
+        noted = [hostboot.boot_id(), hostboot.since_boot_s(),
                  os.stat(self._of(key)).st_mtime_ns]
         with contextlib.suppress(OSError):  # a full disk; the clock must do
             with open(self._clock(key), 'w', encoding='ascii') as f:
@@ -110,15 +111,6 @@ class Uses:
         if not _USER.fullmatch(user) or user in ('.', '..'):
             raise ValueError(f'{user!r} can not be a file name')
         return os.path.join(self._of(key), user)
-
-
-def _boot_id():
-    with open(_BOOT_ID) as f:
-        return f.read().strip()
-
-
-def _since_boot_s():
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def mapping(path):

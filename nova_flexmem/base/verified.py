@@ -20,7 +20,7 @@ import contextlib
 import json
 import os
 
-_BOOT_ID = '/proc/sys/kernel/random/boot_id'
+from nova_flexmem import hostboot
 
 
 class Verified:
@@ -62,5 +62,4 @@ class Verified:
 
 
 def _state(found):
-    with open(_BOOT_ID) as f:
-        return [f.read().strip(), found.states()]
+    return [hostboot.boot_id(), found.states()]

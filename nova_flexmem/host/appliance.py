@@ -23,14 +23,13 @@ import uuid
 from nova_flexmem.base import appliance
 from nova_flexmem.base import rootfs as rootfs_module
 from nova_flexmem import exception
+from nova_flexmem import hostboot
 from nova_flexmem import process
 
 #: The appliance's making is most of it, once: 1 to 2 minutes.
 _TIMEOUT_S = 900
 _DISK_BYTES = 64 << 20
 _ROOTFS = {'auto': ('erofs', 'ext4')}
-
-_BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 #: In the appliance's home: the state in which it was seen to work.
 _RECORD = 'checked.json'
@@ -114,10 +113,9 @@ def _state(home, wanted):
     paths = [shutil.which(name, path=search) or '' for name in _PROGRAMS]
     for pattern in (*_FILES, os.path.join(home, 'supermin.d', '*')):
         paths += sorted(glob.glob(pattern))
-    with open(_BOOT_ID) as f:
-        boot_id = f.read().strip()
     # libguestfs sets the time of the appliance's own files at each start
-    return [boot_id, list(wanted), [_version(path)[:3] for path in files],
+    return [hostboot.boot_id(), list(wanted),
+            [_version(path)[:3] for path in files],
             [_version(path) for path in paths]]
 
 

@@ -335,7 +335,7 @@ class CheckTest(StoreTest):
         with open(other, 'w') as f:
             f.write('another boot\n')
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.base.verified._BOOT_ID', other))
+            'nova_flexmem.hostboot._BOOT_ID', other))
         self.store.check(_A)
         self.assertEqual(2, len(self.reads))
 

@@ -18,6 +18,7 @@ import fixtures
 import testtools
 
 from nova_flexmem.base import uses
+from nova_flexmem import hostboot
 
 _KEY = 'k' * 32
 
@@ -65,7 +66,7 @@ class UsesTest(testtools.TestCase):
     def test_clock_that_was_ahead_before_the_boot(self):
         """The base has been out of use since the boot at least."""
         self.uses.begin(_KEY)
-        self.patch(uses, '_boot_id', lambda: 'another')
+        self.patch(hostboot, 'boot_id', lambda: 'another')
         now_s, up_s = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
         self.patch(time, 'time', lambda: now_s - 1e8)
         self.assertGreaterEqual(self.uses.unused_s(_KEY), up_s)

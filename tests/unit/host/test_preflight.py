@@ -25,6 +25,7 @@ from nova_flexmem.host import appliance
 from nova_flexmem.host import place
 from nova_flexmem.host import preflight
 from nova_flexmem.host import qemu
+from nova_flexmem import hostboot
 from nova_flexmem import process
 
 
@@ -222,7 +223,7 @@ class StateTest(testtools.TestCase):
         other = os.path.join(self.home, 'boot_id')
         with open(other, 'w') as f:
             f.write('another boot\n')
-        self.patch(appliance, '_BOOT_ID', other)
+        self.patch(hostboot, '_BOOT_ID', other)
         self.check(1)
 
     def test_another_root_filesystem_is_asked_for(self):
