@@ -16,12 +16,12 @@ import signal
 import threading
 import time
 
-import fixtures
 import testtools
 
 from nova_flexmem import exception
 from nova_flexmem.host import ksm
 from nova_flexmem.host import ksm_switch
+from tests.unit.host import ksm_files
 
 _FILES = {'run': '0', 'full_scans': '7', 'pages_shared': '10',
           'pages_sharing': '40', 'pages_to_scan': '100',
@@ -29,31 +29,12 @@ _FILES = {'run': '0', 'full_scans': '7', 'pages_shared': '10',
           'advisor_mode': 'none [scan-time]'}
 
 
-class KsmTest(testtools.TestCase):
+class KsmTest(ksm_files.KsmFilesTestCase):
 
-    def setUp(self):
-        super().setUp()
-        self.folder = self.useFixture(fixtures.TempDir()).path
-        for name, text in _FILES.items():
-            self._write(name, text)
-        self.state = os.path.join(
-            self.useFixture(fixtures.TempDir()).path, 'run', 'ksm.json')
-        self.switch = ksm_switch.Switch(self.folder, self.state)
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.host.ksm.cpu_s', lambda: 1.5))
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.host.ksm._POLL_S', 0.01))
-
-    def _write(self, name, text):
-        with open(os.path.join(self.folder, name), 'w') as f:
-            f.write(text)
-
-    def _read(self, name):
-        with open(os.path.join(self.folder, name)) as f:
-            return f.read()
+    files = _FILES
 
     def _settings(self):
-        return {name: self._read(name) for name in (
+        return {name: self.read(name) for name in (
             'pages_to_scan', 'sleep_millisecs', 'smart_scan', 'advisor_mode')}
 
     def _scan(self, limit_s=10.0):
@@ -73,11 +54,11 @@ class KsmTest(testtools.TestCase):
         seen = []
 
         def scan():
-            while self._read('run') != '1':
+            while self.read('run') != '1':
                 time.sleep(0.01)
             seen.append(self._settings())
-            self._write('pages_sharing', '90')
-            self._write('full_scans', '10')
+            self.write('pages_sharing', '90')
+            self.write('full_scans', '10')
 
         kernel = threading.Thread(target=scan)
         kernel.start()
@@ -91,7 +72,7 @@ class KsmTest(testtools.TestCase):
         self._assert_as_before()
 
     def _assert_as_before(self):
-        self.assertEqual('0', self._read('run'))
+        self.assertEqual('0', self.read('run'))
         self.assertFalse(os.path.exists(self.state))
         self.assertEqual({'pages_to_scan': '100', 'sleep_millisecs': '20',
                           'smart_scan': '1', 'advisor_mode': 'scan-time'},
@@ -102,11 +83,11 @@ class KsmTest(testtools.TestCase):
         self._assert_as_before()
 
     def test_somebody_elses(self):
-        self._write('run', '1')
+        self.write('run', '1')
         e = self.assertRaises(exception.KsmUnusable, self._scan)
         self.assertIn('ksmtuned', str(e))
-        self.assertEqual('1', self._read('run'))
-        self.assertEqual('100', self._read('pages_to_scan'))
+        self.assertEqual('1', self.read('run'))
+        self.assertEqual('100', self.read('pages_to_scan'))
 
     def test_not_wanted_any_more(self):
         done = ksm.scan_once(limit_s=60, switch=self.switch,
@@ -118,7 +99,7 @@ class KsmTest(testtools.TestCase):
         self.switch.on(pages_to_scan=5)
         e = self.assertRaises(exception.KsmUnusable, self._scan)
         self.assertIn(f'process {os.getpid()}', str(e))
-        self.assertEqual('5', self._read('pages_to_scan'))
+        self.assertEqual('5', self.read('pages_to_scan'))
         self.switch.off()
         self._assert_as_before()
 
@@ -128,23 +109,23 @@ class KsmTest(testtools.TestCase):
             self.switch.on(pages_to_scan=5)
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(pid, 0)
-        self.assertEqual('1', self._read('run'))
+        self.assertEqual('1', self.read('run'))
         self.switch.put_back()
         self._assert_as_before()
 
     def test_release(self):
         """It stops what this process began, and what is nobody's."""
-        self._write('run', '1')
+        self.write('run', '1')
         self.switch.release()
-        self.assertEqual('1', self._read('run'))  # ksmtuned's, for example
-        self._write('run', '0')
+        self.assertEqual('1', self.read('run'))  # ksmtuned's, for example
+        self.write('run', '0')
 
         self.switch.on(pages_to_scan=5)
         self.assertFalse(self.switch.abandoned())
         pid = os.fork()
         if not pid:
             self.switch.release()  # of a process that lives
-            os._exit(self._read('run') != '1')
+            os._exit(self.read('run') != '1')
         self.assertEqual(0, os.waitpid(pid, 0)[1])
         self.switch.release()
         self._assert_as_before()
@@ -173,7 +154,7 @@ class KsmTest(testtools.TestCase):
             e = self.assertRaises(exception.KsmUnusable, act)
             self.assertIn(f'{folder} belongs to user 65534', str(e))
         self.assertFalse(os.path.exists(os.path.join(self.folder, '../evil')))
-        self.assertEqual('0', self._read('run'))
+        self.assertEqual('0', self.read('run'))
 
     def test_older_kernel(self):
         for name in ('smart_scan', 'advisor_mode'):
@@ -185,9 +166,9 @@ class KsmTest(testtools.TestCase):
     def test_always_on(self):
         try:
             with ksm.always_on(500, 5, self.switch):
-                self.assertEqual('1', self._read('run'))
-                self.assertEqual('500', self._read('pages_to_scan'))
-                self.assertEqual('1', self._read('smart_scan'))
+                self.assertEqual('1', self.read('run'))
+                self.assertEqual('500', self.read('pages_to_scan'))
+                self.assertEqual('1', self.read('smart_scan'))
                 raise KeyError
         except KeyError:
             pass

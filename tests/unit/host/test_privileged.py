@@ -23,6 +23,7 @@ import testtools
 from nova_flexmem import exception
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import privileged
+from tests.unit.host import ksm_files
 
 
 _OFF = """
@@ -50,29 +51,17 @@ class RootwrapTest(testtools.TestCase):
         self.assertEqual('root', found.run_as)
 
 
-class AnswersTest(testtools.TestCase):
+class AnswersTest(ksm_files.KsmFilesTestCase):
     """The functions as in the helper, on a folder that is not the kernel's."""
+
+    files = {'run': '0', 'pages_to_scan': '100'}
 
     def setUp(self):
         super().setUp()
-        self.folder = self.useFixture(fixtures.TempDir()).path
-        self.write('run', '0')
-        self.write('pages_to_scan', '100')
-        state = os.path.join(self.folder, 'state', 'ksm.json')
-        real = ksm_switch.Switch
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.host.ksm_switch.Switch',
-            lambda: real(self.folder, state)))
+            'nova_flexmem.host.ksm_switch.Switch', lambda: self.switch))
         self.useFixture(fixtures.MonkeyPatch(
             'nova_flexmem.host.privileged.context.client_mode', False))
-
-    def write(self, name, text):
-        with open(os.path.join(self.folder, name), 'w') as f:
-            f.write(text)
-
-    def read(self, name):
-        with open(os.path.join(self.folder, name)) as f:
-            return f.read()
 
     def test_on_and_off(self):
         with privileged.switch() as switch:

@@ -24,9 +24,9 @@ import testtools
 
 import nova.conf
 
-from nova_flexmem.host import ksm_switch
 from nova_flexmem.virt import record
 from nova_flexmem.virt import scans
+from tests.unit.host import ksm_files
 
 CONF = nova.conf.CONF
 
@@ -100,26 +100,19 @@ class StartsTest(testtools.TestCase):
         self.assertTrue(self.due(1120))
 
 
-class ScansTest(testtools.TestCase):
+class ScansTest(ksm_files.KsmFilesTestCase):
+
+    files = {'run': '0', 'full_scans': '7', 'pages_shared': '0',
+             'pages_sharing': '256', 'pages_to_scan': '100',
+             'sleep_millisecs': '20'}
 
     def setUp(self):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger())
-        self.folder = self.useFixture(fixtures.TempDir()).path
-        for name, text in (('run', '0'), ('full_scans', '7'),
-                           ('pages_shared', '0'), ('pages_sharing', '256'),
-                           ('pages_to_scan', '100'),
-                           ('sleep_millisecs', '20')):
-            self.write(name, text)
-        self.switch = ksm_switch.Switch(
-            self.folder, os.path.join(self.folder, 'state', 'ksm.json'))
         self.helpers = 0
         self.instances = self.useFixture(fixtures.TempDir()).path
         CONF.set_override('instances_path', self.instances)
         self.addCleanup(CONF.clear_override, 'instances_path')
-        for name, value in (('nova_flexmem.host.ksm.cpu_s', lambda: 1.5),
-                            ('nova_flexmem.host.ksm._POLL_S', 0.01)):
-            self.useFixture(fixtures.MonkeyPatch(name, value))
         self.guests = []
         self.now_s = 0.0
         self.scans = self.make()
@@ -139,14 +132,6 @@ class ScansTest(testtools.TestCase):
         if isinstance(self.guests, Exception):
             raise self.guests
         return self.guests
-
-    def write(self, name, text):
-        with open(os.path.join(self.folder, name), 'w') as f:
-            f.write(text)
-
-    def read(self, name):
-        with open(os.path.join(self.folder, name)) as f:
-            return f.read()
 
     def boot(self, uuid, domain_id=1, flexmem=True):
         self.guests = [guest for guest in self.guests if guest.uuid != uuid]
