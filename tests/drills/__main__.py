@@ -29,12 +29,15 @@ import tempfile
 _HERE = os.path.dirname(__file__)
 
 
-def _run(arguments, figures):
-    """Run the drills; return stestr's exit code."""
+def _run(arguments, folder, figures):
+    """Run the drills; return stestr's exit code.
+
+    :param folder: for stestr
+    :param figures: the file that the drills write theirs to
+    """
     return subprocess.run(
         [sys.executable, '-m', 'tests.functional.run', 'stestr', '--repo-url',
-         os.path.join(os.path.dirname(figures), 'stestr'), '--test-path',
-         _HERE, 'run', '--serial', *arguments.regex],
+         folder, '--test-path', _HERE, 'run', '--serial', *arguments.regex],
         env=os.environ | {
             'PATH': os.path.dirname(sys.executable) + os.pathsep
             + os.environ['PATH'],
@@ -74,7 +77,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         figures = os.path.join(folder, 'figures')
         open(figures, 'w').close()
-        returncode = _run(arguments, figures)
+        returncode = _run(arguments, folder, figures)
         with open(figures) as f:
             print(table(f))
     return returncode
