@@ -21,12 +21,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 import testtools
 
-from nova_flexmem.base import appliance
-from nova_flexmem.base import store as store_module
 from tests.functional import harness as functional
 from tests.functional import small_image
 
@@ -39,9 +36,6 @@ SEED = int(os.environ.get('FLEXMEM_DRILL_SEED', random.randrange(10 ** 6)))
 
 #: How many random points there are, of builds and spawns together.
 POINTS = int(os.environ.get('FLEXMEM_DRILL_POINTS', 50))
-
-#: Within which helper programs must end after who started them was killed.
-_HELPERS_END_S = 15
 
 #: What lies in a store aside from bases and what is recorded of them.
 _NO_TRACES = ('appliance', 'locks')
@@ -71,19 +65,12 @@ class DrillTestCase(testtools.TestCase):
                                 'figures': found}) + '\n')
         print(f'{drill}: {found}', file=sys.stderr)
 
-    def start(self, store, *words, env=None):
-        """Start a command of "nova-flexmem image"."""
-        return subprocess.Popen(
-            [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
-             store.path, 'image', *words], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, env=os.environ | (env or {}))
-
     def command(self, store, *words, env=None):
         """Run a command of "nova-flexmem image".
 
         :returns: (its exit code, its output, the last line of its errors)
         """
-        started = self.start(store, *words, env=env)
+        started = functional.start_command(store, *words, env=env)
         out, err = started.communicate()
         self.assertNotIn('Traceback', err)
         return started.returncode, out, (err.splitlines() or [''])[-1]
@@ -104,18 +91,6 @@ class DrillTestCase(testtools.TestCase):
                         check=True)
         return path
 
-    def wait_for_helpers_to_end(self, store):
-        """Wait until no process has to do with the builds of a store.
-
-        :returns: for how many seconds that was
-        """
-        began = time.monotonic()
-        while found := _processes_naming(store.folder('builds')):
-            waited_s = time.monotonic() - began
-            self.assertLess(waited_s, _HELPERS_END_S, found)
-            time.sleep(0.05)
-        return time.monotonic() - began
-
 
 @functools.cache
 def image():
@@ -123,23 +98,8 @@ def image():
     folder = tempfile.mkdtemp(prefix='flexmem-drill-', dir='/var/tmp')
     atexit.register(shutil.rmtree, folder)
     path = os.path.join(folder, 'good.raw')
-    with open(path, 'xb') as f:
-        f.truncate(small_image.DISK_BYTES)
-    drive = appliance.Drive(path, 'raw', False, 'good')
-    with appliance.Appliance(
-            functional.new_store(folder).folder('appliance'), [drive],
-            timeout_s=300, file_size_bytes=small_image.DISK_BYTES) as guest:
-        small_image.fill(guest, drive.device, 'ext4', small_image.GOOD,
-                         folder)
+    small_image.create(path, functional.new_store(folder))
     return path
-
-
-def store_at(path):
-    """Return a new Store in a folder, with the appliance of all tests."""
-    home = os.path.join(functional.CACHE, 'appliance')
-    os.makedirs(home, exist_ok=True)
-    os.symlink(home, os.path.join(path, 'appliance'))
-    return store_module.Store(path)
 
 
 def traces(store):
@@ -151,17 +111,3 @@ def traces(store):
         found += [os.path.relpath(os.path.join(path, name), store.path)
                   for name in (*folders, *names) if name not in _NO_TRACES]
     return sorted(found)
-
-
-def _processes_naming(path):
-    """Return the command lines of processes with a path in them."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/cmdline') as f:
-                words = f.read().replace('\0', ' ')
-        except OSError:
-            continue  # it ended
-        if path in words:
-            found.append(words)
-    return found

@@ -19,6 +19,7 @@ from nova_flexmem.base import base
 from nova_flexmem import exception
 from tests.drills import faulty
 from tests.drills import harness
+from tests.functional import harness as functional
 from tests.functional import small_image
 from tests.unit.base import samples
 
@@ -61,7 +62,7 @@ class BadSectorsTest(harness.DrillTestCase):
         self.assertEqual([], wrong)
 
     def test_bad_sectors_in_base(self):
-        store = harness.store_at(self.disk.path)
+        store = functional.store_at(self.disk.path)
         path = samples.publish(store, _KEY,
                                content=self.random.randbytes(1 << 20))
         wrong, count = [], 0

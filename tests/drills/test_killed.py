@@ -20,6 +20,7 @@ import time
 
 from nova_flexmem import exception
 from tests.drills import harness
+from tests.functional import harness as functional
 
 #: A server's first use of an image, as nova-compute has it: the worker
 #: builds, and checks, and the use is recorded.
@@ -49,7 +50,7 @@ class KilledTest(harness.DrillTestCase):
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def _start_build(self, store):
-        return self.start(store, 'build', harness.image())
+        return functional.start_command(store, 'build', harness.image())
 
     def test_build_killed(self):
         self._kill(self._start_build)
@@ -73,7 +74,8 @@ class KilledTest(harness.DrillTestCase):
             time.sleep(after_s)
             started.send_signal(signal.SIGKILL)
             started.communicate()
-            slowest_s = max(slowest_s, self.wait_for_helpers_to_end(store))
+            slowest_s = max(slowest_s,
+                            functional.wait_for_helpers_to_end(store))
             store.clean()
             found = set(harness.traces(store)) - set(empty)
             if store.keys():  # it was quicker than the signal

@@ -16,7 +16,10 @@ import atexit
 import functools
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+import time
 
 import testtools
 
@@ -32,6 +35,9 @@ from nova_flexmem import process
 
 #: Kept between runs: an image takes minutes to make. Bases are built anew.
 CACHE = os.environ.get('FLEXMEM_TEST_CACHE', '/var/tmp/nova-flexmem-images')
+
+#: Within which helper programs must end after who started them was killed.
+_HELPERS_END_S = 15
 
 FLAVOR = stock.Flavor(ram_mib=512, disk_bytes=4 << 30)
 
@@ -95,10 +101,53 @@ def shared_store():
 
 
 def new_store(folder):
-    """Return a Store whose appliance is shared by all tests."""
-    appliance = os.path.join(CACHE, 'appliance')
-    os.makedirs(appliance, exist_ok=True)
+    """Return a Store below a folder, whose appliance is all tests'."""
     path = os.path.join(folder, 'store')
     os.makedirs(path)
+    return store_at(path)
+
+
+def store_at(path):
+    """Return a Store in a folder, whose appliance is all tests'."""
+    appliance = os.path.join(CACHE, 'appliance')
+    os.makedirs(appliance, exist_ok=True)
     os.symlink(appliance, os.path.join(path, 'appliance'))
     return store.Store(path)
+
+
+def start_command(opened, *words, env=None):
+    """Start a command of "nova-flexmem image" on a Store; returns a Popen.
+
+    :param env: {name: value} beside the environment that there is
+    """
+    return subprocess.Popen(
+        [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
+         opened.path, 'image', *words], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env=os.environ | (env or {}))
+
+
+def wait_for_helpers_to_end(opened):
+    """Wait until no process has to do with the builds of a Store.
+
+    :returns: for how many seconds that was
+    """
+    began = time.monotonic()
+    while found := _processes_naming(opened.folder('builds')):
+        waited_s = time.monotonic() - began
+        assert waited_s < _HELPERS_END_S, found
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def _processes_naming(path):
+    """Return the command lines of processes with a path in them."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/cmdline') as f:
+                words = f.read().replace('\0', ' ')
+        except OSError:
+            continue  # it ended
+        if path in words:
+            found.append(words)
+    return found

@@ -17,6 +17,8 @@ import os
 import struct
 import tarfile
 
+from nova_flexmem.base import appliance
+
 MIB = 1 << 20
 DISK_BYTES = 48 * MIB
 
@@ -80,3 +82,18 @@ def fill(guest, device, filesystem, files, folder):
     guest.command('mount', device, '/')
     guest.command('tar-in', archive, '/')
     guest.command('umount-all')
+
+
+def create(path, opened):
+    """Make an image with what is GOOD in it.
+
+    :param path: where to have it
+    :param opened: the Store whose appliance makes it
+    """
+    with open(path, 'xb') as f:
+        f.truncate(DISK_BYTES)
+    drive = appliance.Drive(path, 'raw', False, 'good')
+    with appliance.Appliance(
+            opened.folder('appliance'), [drive], timeout_s=300,
+            file_size_bytes=DISK_BYTES) as guest:
+        fill(guest, drive.device, 'ext4', GOOD, os.path.dirname(path))

@@ -15,14 +15,11 @@
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 
 import testtools
 
-from nova_flexmem.base import appliance
-from nova_flexmem.base import store as store_module
 from tests.functional import harness
 from tests.functional import small_image
 
@@ -44,20 +41,10 @@ class FaultsTest(testtools.TestCase):
             prefix='flexmem-faults-', dir='/var/tmp'))
         cls.store = harness.new_store(cls.folder)
         cls.image = os.path.join(cls.folder, 'good.raw')
-        with open(cls.image, 'xb') as f:
-            f.truncate(small_image.DISK_BYTES)
-        drive = appliance.Drive(cls.image, 'raw', False, 'good')
-        with appliance.Appliance(
-                cls.store.folder('appliance'), [drive], timeout_s=300,
-                file_size_bytes=small_image.DISK_BYTES) as guest:
-            small_image.fill(guest, drive.device, 'ext4', small_image.GOOD,
-                             cls.folder)
+        small_image.create(cls.image, cls.store)
 
     def _start(self, *words, store=None):
-        return subprocess.Popen(
-            [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
-             (store or self.store).path, 'image', *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return harness.start_command(store or self.store, *words)
 
     def _run(self, *words, store=None):
         started = self._start(*words, store=store)
@@ -70,7 +57,7 @@ class FaultsTest(testtools.TestCase):
             time.sleep(seconds)
             started.send_signal(signal.SIGKILL)
             started.communicate()
-            self._wait_for_helpers_to_end()
+            harness.wait_for_helpers_to_end(self.store)
             code, _out, err = self._run('list')
             self.assertEqual(0, code, err)
             self.assertEqual([], os.listdir(self.store.folder('builds')))
@@ -90,14 +77,6 @@ class FaultsTest(testtools.TestCase):
             self.assertEqual(0, code, err)
             found.append(store.get(store.keys()[0]).manifest.files)
         self.assertEqual(*found)
-
-    def _wait_for_helpers_to_end(self):
-        deadline = time.monotonic() + 15
-        while time.monotonic() < deadline:
-            if not _processes_naming(self.store.folder('builds')):
-                return
-            time.sleep(0.2)
-        self.fail(_processes_naming(self.store.folder('builds')))
 
     def test_full_disk(self):
         for size_mib in _TOO_SMALL_MIB:
@@ -121,20 +100,4 @@ class FaultsTest(testtools.TestCase):
                        check=True)
         self.addCleanup(subprocess.run, ['umount', '--lazy', path],
                         check=True)
-        os.symlink(self.store.folder('appliance'),
-                   os.path.join(path, 'appliance'))
-        return store_module.Store(path)
-
-
-def _processes_naming(path):
-    """Return the command lines of processes with a path in them."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/cmdline') as f:
-                words = f.read().replace('\0', ' ')
-        except OSError:
-            continue  # it ended
-        if path in words:
-            found.append(words)
-    return found
+        return harness.store_at(path)
