@@ -31,6 +31,8 @@ from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem.demo import stock
 from nova_flexmem.guest import domain
+from nova_flexmem.host import ksm
+from nova_flexmem.host import ksm_switch
 from nova_flexmem import process
 
 #: Kept between runs: an image takes minutes to make. Bases are built anew.
@@ -113,6 +115,15 @@ def store_at(path):
     os.makedirs(appliance, exist_ok=True)
     os.symlink(appliance, os.path.join(path, 'appliance'))
     return store.Store(path)
+
+
+def take_ksm(test):
+    """Skip a test that can't have KSM to itself, and unmerge at its end."""
+    if not os.access(os.path.join(ksm_switch.FOLDER, 'run'), os.W_OK):
+        test.skipTest('needs root, and a kernel with KSM')
+    if ksm.counters().run == 1:
+        test.skipTest('KSM is on already, for somebody else')
+    test.addCleanup(ksm_switch.Switch().off, unmerge=True)
 
 
 def start_command(opened, *words, env=None):

@@ -28,6 +28,7 @@ from nova_flexmem import exception
 from nova_flexmem.host import ksm
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import privileged
+from tests.functional import harness
 
 _MADV_MERGEABLE = 12
 _BYTES = 8 << 20
@@ -38,6 +39,7 @@ import os
 import sys
 from oslo_config import cfg
 from nova_flexmem.host import privileged
+from tests.functional import harness
 cfg.CONF([], default_config_files=[], default_config_dirs=[])
 cfg.CONF.set_override('helper_command', sys.argv[1],
                       group=privileged.context.cfg_section)
@@ -50,12 +52,8 @@ class KsmTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        if not os.access(os.path.join(ksm_switch.FOLDER, 'run'), os.W_OK):
-            self.skipTest('needs root, and a kernel with KSM')
-        if ksm.counters().run == 1:
-            self.skipTest('KSM is on already, for somebody else')
+        harness.take_ksm(self)
         self.settings = self.read_settings()
-        self.addCleanup(ksm_switch.Switch().off, unmerge=True)
 
     def read_settings(self):
         return {name: ksm_switch.text(ksm_switch.FOLDER, name)

@@ -66,7 +66,7 @@ STOCK = {'root': 'ext4', 'lower': ''}
 _TIMEOUT_S = 900
 
 
-class _Nothing(fixtures.Fixture):
+class Nothing(fixtures.Fixture):
     """Takes the place of a fixture that does too much."""
 
     def __init__(self, *args, **kwargs):
@@ -153,7 +153,7 @@ class NovaTestCase(servers.Servers,
 
     def _patch_nova(self):
         replaced = {
-            **{f'nova.tests.fixtures.{name}': _Nothing for name in _KEEPERS},
+            **{f'nova.tests.fixtures.{name}': Nothing for name in _KEEPERS},
             'nova.tests.fixtures.GlanceFixture': services.Glance,
             'nova.tests.fixtures.NeutronFixture': services.Neutron,
             'nova.tests.fixtures.CinderFixture': services.Cinder,

@@ -21,6 +21,7 @@ import fixtures
 from nova_flexmem.host import ksm
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import privileged
+from tests.functional import harness as functional
 from tests.lifecycle import harness
 from tests.lifecycle import servers
 
@@ -33,18 +34,14 @@ class KsmTest(harness.NovaTestCase):
     flexmem = {'ksm': 'after_boot', 'ksm_settle_s': 60}
 
     def setUp(self):
-        if not os.access(os.path.join(ksm_switch.FOLDER, 'run'), os.W_OK):
-            self.skipTest('needs root, and a kernel with KSM')
-        if ksm.counters().run == 1:
-            self.skipTest('KSM is on already, for somebody else')
-        self.addCleanup(ksm_switch.Switch().off, unmerge=True)
+        functional.take_ksm(self)
         super().setUp()
 
     def _patch_nova(self):
         super()._patch_nova()
         # Nova's tests let no helper start
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.PrivsepNoHelperFixture', harness._Nothing))
+            'nova.tests.fixtures.PrivsepNoHelperFixture', harness.Nothing))
         # on a busy host the rest is longer than the test waits
         self.useFixture(fixtures.MonkeyPatch(
             'nova_flexmem.virt.scans._REST', 0))
