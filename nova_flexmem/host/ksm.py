@@ -32,6 +32,10 @@ _SCANS = 3
 
 _POLL_S = 0.2
 
+#: For how long ksmd must take no time to have nothing to do. It sleeps where
+#: no process has memory that may be merged, and then no scan ever ends.
+_IDLE_S = 10.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Counters:
@@ -104,8 +108,9 @@ def cpu_s():
 def scan_once(*, limit_s, switch=None, unwanted=lambda: False):
     """Have KSM scan until it has merged what is there to merge, then stop.
 
-    What is merged stays so. Smart scanning is off for the time (Linux 6.7):
-    it passes over pages that found no partner before.
+    What is merged stays so. It also ends where no process has memory that may
+    be merged. Smart scanning is off for the time (Linux 6.7): it passes over
+    pages that found no partner before.
 
     :param limit_s: it stops after so many seconds in any case
     :param switch: has scan(), off() and folder as a ksm_switch.Switch has;
@@ -118,11 +123,15 @@ def scan_once(*, limit_s, switch=None, unwanted=lambda: False):
     began, before_s = time.monotonic(), cpu_s()
     before = counters(switch.folder)
     switch.scan()
+    looked_s, worked_s = 0.0, before_s
     try:
         while True:
             now = counters(switch.folder)
             seconds = time.monotonic() - began
             complete = now.full_scans >= before.full_scans + _SCANS
+            if seconds - looked_s >= _IDLE_S:
+                looked_s, before_that_s, worked_s = seconds, worked_s, cpu_s()
+                complete = complete or worked_s == before_that_s
             if complete or seconds > limit_s or unwanted():
                 break
             time.sleep(_POLL_S)

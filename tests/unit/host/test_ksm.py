@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 
+import fixtures
 import testtools
 
 from nova_flexmem import exception
@@ -81,6 +82,21 @@ class KsmTest(ksm_files.KsmFilesTestCase):
     def test_limit(self):
         self.assertFalse(self._scan(limit_s=0.05).complete)
         self._assert_as_before()
+
+    def test_nothing_to_merge(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.host.ksm._IDLE_S', 0.05))
+        done = self._scan()
+        self.assertTrue(done.complete)
+        self.assertEqual(0, done.full_scans)
+        self._assert_as_before()
+
+    def test_slow_but_not_idle(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.host.ksm._IDLE_S', 0.05))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.host.ksm.cpu_s', time.monotonic))
+        self.assertFalse(self._scan(limit_s=0.3).complete)
 
     def test_somebody_elses(self):
         self.write('run', '1')
