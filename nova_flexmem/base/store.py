@@ -262,10 +262,15 @@ class Store:
         return self._uses.users(key)
 
     def users(self, key):
-        """Return who uses a base: by record, or by mapping it right now."""
-        return self.recorded_users(key) + [
+        """Return who uses a base: by record, or by mapping it right now.
+
+        The QEMU of a recorded instance is not named again.
+        """
+        recorded = self.recorded_users(key)
+        return recorded + [
             f'process {pid}' for pid in uses.mapping(os.path.join(
-                self.folder('bases'), key, base.ROOT_PMEM))]
+                self.folder('bases'), key, base.ROOT_PMEM))
+            if not uses.belongs_to(pid, recorded)]
 
     def unused_s(self, key):
         """Return for how many seconds a base has been out of use."""

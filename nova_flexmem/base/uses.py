@@ -133,3 +133,16 @@ def mapping(path):
         except OSError:
             continue  # it ended, or we may not look
     return pids
+
+
+def belongs_to(pid, users):
+    """Return whether a process has one of some users in its command line.
+
+    As QEMU has its instance's uuid.
+    """
+    try:
+        with open(f'/proc/{pid}/cmdline', encoding='utf-8',
+                  errors='replace') as f:
+            return not set(users).isdisjoint(f.read().split('\0'))
+    except OSError:
+        return False

@@ -16,6 +16,8 @@ import os
 import resource
 import shutil
 import stat
+import subprocess
+import sys
 
 import fixtures
 from oslo_concurrency import lockutils
@@ -29,6 +31,15 @@ from tests.unit.base import samples
 _A = 'a' * 32
 _AB = 'ab' + 'c' * 30
 _USER = '5f0b9d6e-8f0e-4b6c-a1f4-3b8a6d3c2e10'
+
+#: A process that maps a file until its input ends.
+_MAP = '''
+import mmap, sys
+with open(sys.argv[-1], 'rb') as f:
+    mapped = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+print(flush=True)
+sys.stdin.read()
+'''
 
 
 def _hold_lock(path, key, connection):
@@ -400,6 +411,19 @@ class RemoveTest(StoreTest):
         self.assertEqual([], self.store.prune(0))
         mapped.close()
         self.assertEqual([_A], self.store.prune(0))
+
+    def test_mapped_by_the_qemu_of_an_instance(self):
+        """It counts once, and for as long as it is there."""
+        self.store.use(_A, _USER)
+        qemu = subprocess.Popen(
+            [sys.executable, '-c', _MAP, 'qemu', '-uuid', _USER,
+             os.path.join(self.base_path, base.ROOT_PMEM)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(qemu.communicate)
+        qemu.stdout.readline()
+        self.assertEqual([_USER], self.store.users(_A))
+        self.store.release(_A, _USER)
+        self.assertEqual([f'process {qemu.pid}'], self.store.users(_A))
 
     def test_damaged(self):
         samples.truncate(self.store, _A, base.MANIFEST, 0)
