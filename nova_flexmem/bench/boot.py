@@ -34,13 +34,16 @@ KINDS = ('stock', 'direct', 'flexmem')
 #: Whether the host has what a guest starts from in its page cache.
 CACHES = tuple(hostcache.CACHES)
 
+#: What is no result but says what a start found.
+_CACHED = 'cached_mib'
+
 #: Figures of a start: (name, unit, value in the row of the start).
 _FIGURES = (('power-on to multi-user', 's', 'total'),
             ('firmware and boot loader', 's', 'firmware'),
             ('kernel', 's', 'kernel'),
             ('initramfs', 's', 'initramfs'),
             ('userspace', 's', 'userspace'),
-            ('of the image in host cache before', 'MiB', 'cached_mib'))
+            ('of the image in host cache before', 'MiB', _CACHED))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Boot:
                                       total_s)
         self._rows.append({'kind': kind, 'neighbours': count, 'cache': cache,
                            'total': total_s, **dataclasses.asdict(phases),
-                           'cached_mib': cached_bytes / MIB})
+                           _CACHED: cached_bytes / MIB})
 
     def _guest(self, kind, name):
         if kind != 'direct':
@@ -142,7 +145,8 @@ def figures(rows):
                 if (row['neighbours'], row['cache']) == (count, cache):
                     samples.setdefault(row['kind'], []).append(row[value])
             found.append(results.Figure(
-                f'{name}, {cache} cache, {count} neighbours', unit, samples))
+                f'{name}, {cache} cache, {count} neighbours', unit, samples,
+                compared=value != _CACHED))
     return found
 
 

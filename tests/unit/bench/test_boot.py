@@ -47,3 +47,7 @@ class BootTest(testtools.TestCase):
         self.assertEqual(
             {'flexmem': [1.0]}, by_name['firmware and boot loader, cold cache,'
                                         ' 10 neighbours'].samples)
+        self.assertEqual(
+            {'of the image in host cache before'},
+            {figure.name.split(',')[0] for figure in found
+             if not figure.compared})
