@@ -150,6 +150,7 @@ class Density:
             ram=sum(each.ram_bytes for each in found),
             qemu=sum(each.qemu_bytes + each.page_tables_bytes
                      for each in found),
+            translated=sum(map(memory.translated_bytes, pids)),
             ksm_pages=ksm_pages,
             base_mapped=memory.mapped_bytes(pids, root_pmem)
             if kind == 'flexmem' else 0,

@@ -29,6 +29,7 @@ class Sample:
     :ivar ksm: off, always (and converged), or once
     :ivar ram: private memory of guests' RAM
     :ivar qemu: QEMU's own, page tables included
+    :ivar translated: of qemu, code that QEMU translated; 0 with KVM
     :ivar ksm_pages: what KSM keeps for all pages that it merged
     :ivar base_mapped: of the base, each page once; reclaimable
     :ivar page_structs: of ram, what guests keep for the device's pages
@@ -40,6 +41,7 @@ class Sample:
     guests: int
     ram: int
     qemu: int
+    translated: int
     ksm_pages: int
     base_mapped: int
     page_structs: int
@@ -102,7 +104,9 @@ def figures(seen, ksm_counts):
     for name, value in (
             ('guest RAM per further VM', lambda each: each.ram),
             ('guest RAM and QEMU\'s own per further VM',
-             lambda each: each.ram + each.qemu)):
+             lambda each: each.ram + each.qemu),
+            ('guest RAM and QEMU\'s own, no translated code, per further VM',
+             lambda each: each.ram + each.qemu - each.translated)):
         fits = {kind: slope.fit([(each.guests, value(each) / MIB)
                                  for each in seen.samples
                                  if each.kind == kind and each.ksm == 'off'])
@@ -145,6 +149,8 @@ def _at(seen, count):
         of_samples('of guest kernel: page structs of the device',
                    lambda each: each.page_structs),
         of_samples("QEMU's own", lambda each: each.qemu),
+        of_samples("of QEMU's own: translated code",
+                   lambda each: each.translated),
         of_samples('kept by KSM for what it merged',
                    lambda each: each.ksm_pages),
         of_samples('base mapped (reclaimable)',

@@ -106,6 +106,15 @@ def of_process(pid, ram_size_bytes):
         swap_bytes=sum(area.swap_bytes for area in areas))
 
 
+def translated_bytes(pid):
+    """Return what a QEMU process holds of its guest's code, translated.
+
+    It is what the process may both write and execute; with KVM there is none.
+    """
+    return sum(area.private_bytes for area in parse(read(pid, 'smaps'))
+               if area.permissions == 'rwxp' and not area.inode)
+
+
 def mapped_bytes(pids, path):
     """Return how much of a file processes map at present, each page once.
 

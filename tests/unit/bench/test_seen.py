@@ -24,8 +24,9 @@ def _sample(kind, count, ksm='off', ram_mib=100, cache=None):
         types = {name: pagetypes.Part(0, 0) for name in pagetypes.TYPES}
         types['page cache'] = pagetypes.Part(*(each * MIB for each in cache))
     return seen.Sample(kind, ksm, count, ram=count * ram_mib * MIB,
-                       qemu=count * 10 * MIB, ksm_pages=5 * MIB,
-                       base_mapped=0, page_structs=0, types=types)
+                       qemu=count * 10 * MIB, translated=count * 6 * MIB,
+                       ksm_pages=5 * MIB, base_mapped=0, page_structs=0,
+                       types=types)
 
 
 class FiguresTest(testtools.TestCase):
@@ -57,6 +58,10 @@ class FiguresTest(testtools.TestCase):
         with_qemu = self._samples(
             "guest RAM and QEMU's own per further VM (slope)")
         self.assertAlmostEqual(110, with_qemu['flexmem'][0])
+        without_code = self._samples(
+            "guest RAM and QEMU's own, no translated code, per further VM"
+            ' (slope)')
+        self.assertAlmostEqual(104, without_code['flexmem'][0])
 
     def test_not_reclaimable(self):
         self.assertEqual(

@@ -87,6 +87,10 @@ class MemoryTest(testtools.TestCase):
             usage.ram_bytes + usage.qemu_bytes + usage.page_tables_bytes,
             usage.private_bytes)
 
+    def test_translated_code(self):
+        self._usage(_SMAPS)
+        self.assertEqual(30720 << 10, memory.translated_bytes(4711))
+
     def test_cache_of_files_is_nobodys(self):
         """Program text and base pages do not depend on who else maps them."""
         self.assertEqual(
