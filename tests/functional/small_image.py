@@ -71,6 +71,12 @@ def fill(guest, device, filesystem, files, folder):
     :param files: {path: content}
     :param folder: where an archive of them passes through
     """
+    guest.command('mkfs', filesystem, device)
+    put(guest, device, files, folder)
+
+
+def put(guest, device, files, folder):
+    """Put files into a filesystem; see fill()."""
     archive = os.path.join(folder, 'files.tar')
     with tarfile.open(archive, 'w') as tar:
         for path, content in files.items():
@@ -78,7 +84,6 @@ def fill(guest, device, filesystem, files, folder):
             member.size = len(content)
             member.mode = 0o755
             tar.addfile(member, io.BytesIO(content))
-    guest.command('mkfs', filesystem, device)
     guest.command('mount', device, '/')
     guest.command('tar-in', archive, '/')
     guest.command('umount-all')
