@@ -70,17 +70,30 @@ def key_of(image_sha256, rootfs, scope=''):
 class Store:
     """The base store in a folder; makes it if it is not there.
 
-    :raises: StoreUnusable
+    :param read_only: only look at it; then it need not be there
+    :raises: StoreUnusable, also for root where it is another user's: files of
+        root in it would be in that user's way
     """
 
-    def __init__(self, path):
+    def __init__(self, path, *, read_only=False):
         self.path = os.path.abspath(path)
         self._uses = uses.Uses(self.folder('uses'))
         self._verified = verified.Verified(self.folder('verified'))
         self._names = names.Names(self.folder('names'))
-        with self.reporting():
-            for name in _FOLDERS:
-                os.makedirs(os.path.join(self.path, name), exist_ok=True)
+        if not read_only:
+            with self.reporting():
+                self._make()
+
+    def _make(self):
+        os.makedirs(self.path, exist_ok=True)
+        owner = os.stat(self.path).st_uid
+        if os.geteuid() == 0 != owner:
+            raise exception.StoreUnusable(
+                store=self.path, reason=f'it belongs to user {owner}, in whose'
+                ' way files of root would be; run this as that user, or with'
+                ' another store')
+        for name in _FOLDERS:
+            os.makedirs(os.path.join(self.path, name), exist_ok=True)
 
     @contextlib.contextmanager
     def reporting(self):
@@ -133,9 +146,10 @@ class Store:
 
     def keys(self):
         """Return the keys of all published bases, sorted."""
-        with self.reporting():
+        with self.reporting(), contextlib.suppress(FileNotFoundError):
             return sorted(name for name in os.listdir(self.folder('bases'))
                           if _KEY.fullmatch(name))
+        return []  # it has not been made yet
 
     def find(self, beginning):
         """Return the key that begins with some characters.

@@ -78,7 +78,8 @@ class Memory(lister.Lister):
                 rows(taken))
 
     def _take(self, parsed_args):
-        opened = store.Store(self.app.conf.flexmem.store_path)
+        opened = store.Store(self.app.conf.flexmem.store_path,
+                             read_only=True)
         wait_s = parsed_args.working_set
         if wait_s is None:
             return accounting.take(opened)

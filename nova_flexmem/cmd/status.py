@@ -163,7 +163,7 @@ class Checks(upgradecheck.UpgradeCommands):
         if not os.path.exists(path):
             return _result([], f'{path} is not there yet')
         try:
-            store = store_module.Store(path)
+            store = store_module.Store(path, read_only=True)
             keys = store.keys()
         except exception.StoreUnusable as e:
             return _result([(_FAILURE, str(e))])

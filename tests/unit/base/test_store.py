@@ -492,6 +492,17 @@ class UnusableTest(StoreTest):
             os.unlink(folder)
             os.rename(f'{folder}.away', folder)
 
+    def test_root_in_the_store_of_another(self):
+        if os.geteuid() != 0:
+            self.skipTest('not root')
+        path = f'{self.path}/theirs'
+        os.mkdir(path)
+        os.chown(path, 65534, 65534)
+        said = self.assert_unusable(store_module.Store, path)
+        self.assertIn('belongs to user 65534', said)
+        self.assertEqual([], store_module.Store(path, read_only=True).keys())
+        self.assertEqual([], os.listdir(path))
+
     def test_locks_that_can_not_be_made(self):
         samples.publish(self.store, _AB)
         os.mkdir(self.store.folder(f'locks/flexmem-{_A}'))
@@ -501,6 +512,14 @@ class UnusableTest(StoreTest):
         os.rmdir(self.store.folder('builds'))
         self.assert_unusable(samples.publish, self.store, _A)
         self.assert_unusable(self.store.clean)
+
+    def test_only_looked_at(self):
+        looked_at = store_module.Store(self.path, read_only=True)
+        samples.publish(self.store, _A)
+        self.assertEqual([_A], looked_at.keys())
+        path = f'{self.path}/none'
+        self.assertEqual([], store_module.Store(path, read_only=True).keys())
+        self.assertFalse(os.path.exists(path))
 
     def test_read_only(self):
         if os.geteuid() == 0:

@@ -15,6 +15,7 @@
 import contextlib
 import io
 import json
+import os
 
 import fixtures
 from prometheus_client import parser
@@ -61,6 +62,8 @@ class HostMemoryTest(testtools.TestCase):
                                   'memory', *words])
         self.assertEqual(status, returned, err.getvalue())
         self.assertNotIn('Traceback', err.getvalue())
+        # root runs it, and the store is not root's
+        self.assertFalse(os.path.exists(f'{self.folder}/store'))
         return out.getvalue() or err.getvalue()
 
     def test_rows_for_programs(self):

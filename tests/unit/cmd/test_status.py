@@ -340,6 +340,14 @@ class BaseStoreTest(StatusTest):
                         format=base.FORMAT + 1)
         self.assert_failure(f'format {base.FORMAT + 1}', self.check())
 
+    def test_store_of_another(self):
+        if os.geteuid() != 0:
+            self.skipTest('not root')
+        os.mkdir(self.path)
+        os.chown(self.path, 65534, 65534)
+        self.assert_success(self.check())
+        self.assertEqual([], os.listdir(self.path))
+
     def test_store_that_is_a_file(self):
         open(self.path, 'w').close()
         self.assert_failure(self.path, self.check())
