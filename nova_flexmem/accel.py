@@ -19,6 +19,7 @@ virtualization with a part missing). Only a guest that boots proves it.
 import functools
 import glob
 import os
+import stat
 
 from oslo_log import log
 
@@ -31,11 +32,24 @@ LOG = log.getLogger(__name__)
 #: KVM, and ends QEMU by way of panic=-1 and -no-reboot.
 _PROBE_TIMEOUT_S = 10
 
+_DEVICE = '/dev/kvm'
+
 
 def newest_host_kernel():
-    """Return the path of the kernel that /boot changed last, or None."""
-    return max(glob.glob('/boot/vmlinuz-*'), key=os.path.getmtime,
+    """Return the path of the kernel that /boot changed last, or None.
+
+    Of those that this user may read: on Ubuntu new ones are root's alone.
+    """
+    return max((path for path in glob.glob('/boot/vmlinuz-*')
+                if os.access(path, os.R_OK)), key=os.path.getmtime,
                default=None)
+
+
+def kvm_forbidden():
+    """Return whether this host has KVM, but not for this user."""
+    return (os.path.exists(_DEVICE)
+            and stat.S_ISCHR(os.stat(_DEVICE).st_mode)
+            and not os.access(_DEVICE, os.R_OK | os.W_OK))
 
 
 @functools.cache
@@ -46,7 +60,7 @@ def kvm_works(kernel=None):
         the host's own
     """
     kernel = kernel or newest_host_kernel()
-    if kernel is None or not os.access('/dev/kvm', os.R_OK | os.W_OK):
+    if kernel is None or not os.access(_DEVICE, os.R_OK | os.W_OK):
         return False
     try:
         process.run('qemu-system-x86_64', '-machine', 'q35,accel=kvm',

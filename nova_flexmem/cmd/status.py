@@ -21,6 +21,7 @@ from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 from pbr import version
 
+from nova_flexmem import accel
 from nova_flexmem.base import base
 from nova_flexmem.base import store as store_module
 from nova_flexmem import conf as flexmem_conf
@@ -108,8 +109,13 @@ class Checks(upgradecheck.UpgradeCommands):
         if root and not there:
             # nova-compute, which is to make it, is rarely root
             shutil.rmtree(path, ignore_errors=True)
-        return _result([(_FAILURE, finding.message) for finding in findings
-                        if not finding.ok],
+        said = [(_FAILURE, finding.message) for finding in findings
+                if not finding.ok]
+        if accel.kvm_forbidden():
+            said.append((_WARNING, 'bases are built without KVM, many times'
+                         ' slower, as this user may not open /dev/kvm; add it'
+                         ' to the group that may, mostly kvm'))
+        return _result(said,
                        '; '.join(finding.message for finding in findings))
 
     def _check_apparmor(self):

@@ -74,11 +74,11 @@ def check(home, rootfs, folder):
 
 
 def _way_out():
-    kernels = glob.glob(_KERNELS)
-    if kernels and not any(os.access(path, os.R_OK) for path in kernels):
-        # Ubuntu's are root's alone
-        return (f'it needs a kernel of the host: make {_KERNELS} readable to'
-                ' this user')
+    hidden = [path for path in sorted(glob.glob(_KERNELS))
+              if not os.access(path, os.R_OK)]
+    if hidden:  # Ubuntu's are root's alone; it takes the newest
+        return (f'it needs a kernel of the host: make {" and ".join(hidden)}'
+                ' readable to this user')
     return '"libguestfs-test-tool" tells more'
 
 

@@ -24,6 +24,7 @@ from oslo_privsep import priv_context
 from oslo_upgradecheck import upgradecheck
 import testtools
 
+from nova_flexmem import accel
 from nova_flexmem.base import base
 from nova_flexmem.base import store as store_module
 from nova_flexmem.cmd import status
@@ -53,6 +54,7 @@ class StatusTest(testtools.TestCase):
         self.useFixture(fixtures.FakeLogger())
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.path = os.path.join(self.folder, 'store')
+        self.patch(accel, 'kvm_forbidden', lambda: False)
 
     def config_file(self, text):
         path = os.path.join(self.folder, 'nova.conf')
@@ -184,6 +186,11 @@ class HostTest(StatusTest):
                             preflight.Finding('two', False, 'get another'))
         self.assert_failure('get another', result)
         self.assertNotIn('seen', result.details)
+
+    def test_without_kvm(self):
+        self.patch(accel, 'kvm_forbidden', lambda: True)
+        self.assert_warning('may not open /dev/kvm', self.check(
+            preflight.Finding('one', True, 'seen')))
 
     def test_root_leaves_no_store_behind(self):
         """nova-compute could not write to it."""

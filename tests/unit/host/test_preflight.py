@@ -257,13 +257,13 @@ class StateTest(testtools.TestCase):
         self.check(1)
 
     def test_kernels_that_are_of_root_alone(self):
-        kernel = os.path.join(self.home, 'vmlinuz-1')
-        open(kernel, 'w').close()
+        for name in ('vmlinuz-1', 'vmlinuz-2'):
+            open(os.path.join(self.home, name), 'w').close()
         self.patch(appliance, '_KERNELS',
                    os.path.join(self.home, 'vmlinuz-*'))
         self.assertNotIn('readable', appliance._way_out())
-        self.patch(os, 'access', lambda path, mode: False)
-        self.assertIn('readable', appliance._way_out())
+        self.patch(os, 'access', lambda path, mode: path.endswith('1'))
+        self.assertIn('vmlinuz-2 readable', appliance._way_out())
 
 
 class PreflightTest(testtools.TestCase):
