@@ -24,6 +24,7 @@ function flexmem_install {
     if is_service_enabled n-cpu; then
         install_bindep "$FLEXMEM_DIR/bindep.txt"
         flexmem_open_kernels /boot/vmlinuz-*
+        flexmem_open_kvm
     fi
     # nova-api checks the extra specs of flavors with it
     if is_service_enabled n-cpu n-api; then
@@ -40,6 +41,14 @@ function flexmem_open_kernels {
             sudo chmod 0644 "$kernel"
         fi
     done
+}
+
+# nova-compute builds bases, for which devstack's user needs KVM itself;
+# otherwise QEMU's alone does.
+function flexmem_open_kvm {
+    if getent group kvm > /dev/null; then
+        add_user_to_group "$STACK_USER" kvm
+    fi
 }
 
 # nova-cpu.conf is copied from nova.conf after this; options in it now would

@@ -46,6 +46,14 @@ function install_bindep {
     record install_bindep "$@"
 }
 
+function getent {
+    [[ "$*" == "group $FLEXMEM_TEST_GROUP" ]]
+}
+
+function add_user_to_group {
+    record add_user_to_group "$@"
+}
+
 function setup_develop {
     record setup_develop "$@"
 }

@@ -124,6 +124,12 @@ class PluginTest(testtools.TestCase):
         self.assertEqual([f'install_bindep {_TREE}/bindep.txt',
                           f'setup_develop {_TREE}'], called)
 
+    def test_the_user_may_open_kvm(self):
+        called = self.source('stack', 'install', services=['n-cpu'],
+                             settings={'FLEXMEM_TEST_GROUP': 'kvm',
+                                       'STACK_USER': 'stack'})
+        self.assertIn('add_user_to_group stack kvm', called)
+
     def test_nova_conf_is_what_the_driver_wants(self):
         self.source('stack', 'post-config')
         conf = status.new_conf()
