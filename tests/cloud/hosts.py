@@ -15,9 +15,12 @@
 import glob
 import json
 import os
+import subprocess
 
 from nova_flexmem.base import base as base_module
-from nova_flexmem import exception
+from nova_flexmem import process
+from tools.cloud import account
+from tools.cloud import control
 from tools.cloud import layout
 
 
@@ -83,17 +86,20 @@ class Hosts:
         return found
 
     def run(self, node, *argv):
-        """Run a program of the virtual environment on a node.
+        """Run a program of the virtual environment as nova-compute's user.
 
-        :returns: None if it succeeds, else why it failed
+        :returns: None if it succeeds, else what it said
         """
-        try:
-            self._cloud.machines[node].run(
-                os.path.join(layout.VENV, 'bin', argv[0]), *argv[1:],
-                timeout_s=300)
-        except exception.FlexMemException as e:
-            return str(e)
-        return None
+        # not by nova_flexmem.process: sudo needs privileges
+        machine = self._cloud.machines[node]
+        ended = subprocess.run(
+            machine.command(*account.command(
+                control.program(argv[0]), *argv[1:])),
+            env=process.environment(
+                TMPDIR=machine.tmp, **account.environment(self._cloud.layout)),
+            cwd='/', stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=300, check=False)
+        return ended.stdout if ended.returncode else None
 
     def _log(self, node):
         """Return what nova-compute has logged on a host."""

@@ -12,12 +12,13 @@
 
 """What is refused, and that whoever asked gets to know why."""
 
+import os
 import uuid
 
 import openstack
 
+from nova_flexmem.host import ksm
 from tests.cloud import harness
-from tools.cloud import config
 from tools.cloud import layout
 
 
@@ -94,7 +95,28 @@ class StatusTest(harness.CloudTestCase):
 
     def test_upgrade_check_passes_on_both_hosts(self):
         for node in layout.NODES:
-            self.assertIsNone(self.hosts.run(
-                node, 'nova-flexmem-status',
-                *config.compute_options(self.cloud.layout, node),
-                'upgrade', 'check'), node)
+            self.assertIsNone(self._check(node), node)
+
+    def test_upgrade_check_tries_the_helper_that_switches_ksm(self):
+        if ksm.counters().run == 1:
+            self.skipTest('KSM is on already, for somebody else')
+        conf = self.hosts.path('node1', 'etc', 'ksm.conf')
+        self.addCleanup(os.unlink, conf)
+        with open(conf, 'w', encoding='ascii') as f:
+            f.write('[flexmem]\nksm = after_boot\n')
+        inside = os.path.join(
+            os.path.dirname(self.cloud.layout.compute_conf), 'ksm.conf')
+        self.assertIsNone(self._check('node1', inside))
+        # a root helper that sudo does not let the user run
+        with open(conf, 'a', encoding='ascii') as f:
+            f.write('[DEFAULT]\nrootwrap_config = /etc/nova/other.conf\n')
+        said = self._check('node1', inside).replace('|', ' ')  # a table
+        self.assertIn('privsep-helper can not be run as root',
+                      ' '.join(said.split()))
+
+    def _check(self, node, *configuration):
+        """Run the check as nova-compute's user; return what is wrong."""
+        files = (self.cloud.layout.compute_conf, *configuration)
+        return self.hosts.run(
+            node, 'nova-flexmem-status',
+            *(f'--config-file={path}' for path in files), 'upgrade', 'check')

@@ -15,7 +15,6 @@
 from concurrent import futures
 import functools
 import os
-import pathlib
 import socket
 import time
 
@@ -23,6 +22,7 @@ from openstack import exceptions as sdk_exceptions
 
 from nova_flexmem import accel
 from nova_flexmem import process
+from tools.cloud import account
 from tools.cloud import config
 from tools.cloud import control
 from tools.cloud import exception
@@ -83,6 +83,7 @@ class Cloud:
             debug)
         self.layout.save(settings)
         config.write(self.layout, settings)
+        account.prepare(self.layout)
         controller = self.machines['controller']
         controller.start()
         for node in cloud_layout.NODES:
@@ -116,12 +117,12 @@ class Cloud:
         self.layout.remove(logs=False)
 
     def start_node(self, node):
-        """Switch a compute node on: its namespaces and libvirt."""
+        """Switch a compute node on: its namespaces, ssh and libvirt."""
         settings = self.layout.settings()
         host = self.machines[node]
-        host.start(hypervisor.write(self.layout, node, settings.virt_type))
-        self._write_addresses()
-        for name in ('virtlogd', 'libvirtd'):
+        host.start([*hypervisor.write(self.layout, node, settings.virt_type),
+                    *account.mounts(self.layout, node)])
+        for name in ('sshd', 'virtlogd', 'libvirtd'):
             each = self.services[f'{name}-{node}']
             each.start()
             each.wait()
@@ -129,7 +130,6 @@ class Cloud:
     def cut_power(self, node):
         """End all that runs on a compute node, guests included."""
         self.machines[node].end()
-        self._write_addresses()
 
     def status(self):
         """Return {name: its process id or None} of machines and services."""
@@ -196,37 +196,24 @@ class Cloud:
             service.Service, machine=self.machines[node],
             run_folder=self.layout.path('run'))
         run = self.layout.path(node, 'run')
-        virtlogd, libvirtd, compute = (
+        sshd, virtlogd, libvirtd, compute = (
             f'{name}-{node}' for name in
-            ('virtlogd', 'libvirtd', 'nova-compute'))
+            ('sshd', 'virtlogd', 'libvirtd', 'nova-compute'))
         return [
+            new(sshd, argv=account.sshd(self.layout, node),
+                log_path=self.layout.log(sshd), answers=service.listens(
+                    cloud_layout.PORTS['ssh'], cloud_layout.NODES[node])),
             new(virtlogd, argv=('virtlogd',),
                 log_path=self.layout.log(virtlogd), answers=service.connects(
                     os.path.join(run, 'libvirt', 'virtlogd-sock'))),
             new(libvirtd, argv=('libvirtd',),
                 log_path=self.layout.log(libvirtd), answers=service.connects(
                     os.path.join(run, 'libvirt', 'libvirt-sock'))),
-            new(compute, log_path=self.layout.log(compute), argv=(
-                control.program('nova-compute'),
-                *config.compute_options(self.layout, node))),
+            new(compute, log_path=self.layout.log(compute),
+                env=account.environment(self.layout), argv=account.command(
+                    control.program('nova-compute'),
+                    f'--config-file={self.layout.compute_conf}')),
         ]
-
-    def _write_addresses(self):
-        """Tell each node how to get at those that are up.
-
-        By name and by address, as a name service would let them be known.
-        """
-        for node in cloud_layout.NODES:
-            folder = self.layout.path(node, 'run', 'cloud-nodes')
-            os.makedirs(folder, exist_ok=True)
-            for name, address in cloud_layout.NODES.items():
-                pid = self.machines[name].pid
-                for known_as in (name, address):
-                    path = pathlib.Path(folder, known_as)
-                    if pid is None:
-                        path.unlink(missing_ok=True)
-                    else:
-                        path.write_text(f'{pid}\n', encoding='ascii')
 
     def _reasons_to_wait(self):
         """Yield what is not as instances need it."""

@@ -50,7 +50,7 @@ class _Writer:
         credentials = self._layout.path('etc', 'keystone-credentials')
         for folder in (keys, credentials):
             os.mkdir(folder, 0o700)
-        self._write('keystone.conf', {
+        self._write('etc/keystone.conf', {
             'DEFAULT': self._default(),
             'database': {'connection': self._database('keystone')},
             'token': {'provider': 'fernet', 'expiration': 86400},
@@ -61,7 +61,7 @@ class _Writer:
         })
 
     def placement(self):
-        self._write('placement.conf', {
+        self._write('etc/placement.conf', {
             'DEFAULT': self._default(),
             'api': {'auth_strategy': 'keystone'},
             'placement_database': {'connection': self._database('placement')},
@@ -70,7 +70,7 @@ class _Writer:
 
     def glance(self):
         images = self._layout.path('glance')
-        self._write('glance-api.conf', {
+        self._write('etc/glance-api.conf', {
             'DEFAULT': self._default() | {
                 'enabled_backends': 'files:file',
                 'enabled_import_methods': '[]',
@@ -93,8 +93,19 @@ class _Writer:
         })
 
     def nova(self):
-        """Write nova.conf, and what of it nova-compute may see."""
-        common = {
+        self._write('etc/nova.conf', self._nova() | {
+            'api_database': {'connection': self._database('nova_api')},
+            'database': {'connection': self._database('nova')},
+            'scheduler': {'workers': 1, 'discover_hosts_in_cells_interval': 5},
+            'conductor': {'workers': 1},
+            'oslo_concurrency': {
+                'lock_path': os.path.join(self._state, 'lock')},
+            'wsgi': {'api_paste_config': self._shipped('nova/api-paste.ini')},
+        })
+
+    def _nova(self):
+        """Return what all of Nova is told, nova-compute too."""
+        return {
             'DEFAULT': self._default() | {
                 'my_ip': '127.0.0.1',
                 'state_path': self._state,
@@ -120,33 +131,21 @@ class _Writer:
                 'send_service_user_token': True},
             'neutron': self._user('nova'),
             'cinder': self._user('nova'),
-            'oslo_concurrency': {
-                'lock_path': os.path.join(self._state, 'lock')},
-            'wsgi': {'api_paste_config': self._shipped('nova/api-paste.ini')},
             'image_cache': {
                 'manager_interval': self._settings.image_cache_s},
         }
-        self._write('compute-common.conf', common)
-        self._write('nova.conf', common | {
-            'api_database': {'connection': self._database('nova_api')},
-            'database': {'connection': self._database('nova')},
-            'scheduler': {'workers': 1, 'discover_hosts_in_cells_interval': 5},
-            'conductor': {'workers': 1},
-        })
 
     def compute(self, node, address):
-        state = os.path.join(self._layout.host, 'state')
-        helper = {'helper_command': ' '.join([
-            os.path.join(cloud_layout.VENV, 'bin', 'privsep-helper'),
-            *compute_options(self._layout, node)])}
-        self._write(f'{node}.conf', {
-            'DEFAULT': _DRIVERS[self._settings.driver] | {
+        common = self._nova()
+        self._write(os.path.join(node, 'host/etc/nova.conf'), common | {
+            'DEFAULT': common['DEFAULT'] | _DRIVERS[self._settings.driver] | {
                 'host': node,
                 'my_ip': address,
-                'state_path': state,
+                'state_path': self._layout.state,
                 'instances_path': self._layout.instances,
+                'rootwrap_config': self._layout.rootwrap_conf,
                 'reserved_host_memory_mb': 512},
-            'oslo_concurrency': {'lock_path': state},
+            'oslo_concurrency': {'lock_path': self._layout.state},
             'flexmem': {
                 'driver': 'flexmem',
                 'store_path': self._layout.store},
@@ -159,10 +158,6 @@ class _Writer:
                    if self._settings.virt_type == 'qemu' else {}),
                 'live_migration_scheme': 'ssh',
                 'live_migration_inbound_addr': address},
-            'nova_flexmem_privileged': helper,
-            'nova_sys_admin': helper,
-            'privsep_osbrick': helper,
-            'vif_plug_linux_bridge_privileged': helper,
             # as by default: without it guests have no video BIOS, and GRUB
             # gets no further than its first character
             'vnc': {'enabled': True, 'server_listen': '127.0.0.1'},
@@ -213,15 +208,8 @@ class _Writer:
         return copy
 
     def _write(self, name, sections):
-        with open(self._layout.path('etc', name), 'w',
-                  encoding='utf-8') as f:
+        with open(self._layout.path(name), 'w', encoding='utf-8') as f:
             for section, options in sections.items():
                 f.write(f'[{section}]\n')
                 f.writelines(f'{option} = {value}\n'
                              for option, value in options.items())
-
-
-def compute_options(layout, node):
-    """Return the options of nova-compute that name its configuration."""
-    return [f'--config-file={layout.path("etc", name)}'
-            for name in ('compute-common.conf', f'{node}.conf')]

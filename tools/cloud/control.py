@@ -26,9 +26,6 @@ _DATABASES = ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
 
 _PREPARE_TIMEOUT_S = 600
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
-    os.path.abspath(__file__))))
-
 _RABBITMQ_CONF = '''\
 listeners.tcp.1 = 127.0.0.1:{port}
 default_user = cloud
@@ -173,7 +170,8 @@ def apis(layout, machine):
         (program('gunicorn'), '--worker-class', 'gthread', '--workers', '1',
          '--threads', '8', '--timeout', '300', '--log-level', 'warning',
          '--bind', f'127.0.0.1:{cloud_layout.PORTS[name]}',
-         '--pythonpath', _ROOT, 'tools.cloud.wsgi:application'),
+         '--pythonpath', cloud_layout.TREE,
+         'tools.cloud.wsgi:application'),
         layout.path('run'), layout.log(name),
         env | {'CLOUD_APPLICATION': application},
         service.listens(cloud_layout.PORTS[name]))

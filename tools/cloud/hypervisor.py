@@ -18,9 +18,6 @@ import uuid
 
 from tools.cloud import layout as cloud_layout
 
-#: Stands in for ssh between the nodes
-_SSH = os.path.join(os.path.dirname(__file__), 'ssh')
-
 
 def write(layout, node, virt_type):
     """Write the files that cover the machine's own; return what covers what.
@@ -48,6 +45,8 @@ def write(layout, node, virt_type):
         # the same after a power cut
         f'host_uuid = "{uuid.uuid5(uuid.NAMESPACE_URL, etc)}"',
         'auth_unix_rw = "none"',
+        'unix_sock_group = "libvirt"',
+        'unix_sock_rw_perms = "0770"',
         'log_outputs = "2:stderr"',
     ])
     mounts = [
@@ -56,7 +55,6 @@ def write(layout, node, virt_type):
         (layout.path(node, 'libvirt-log'), '/var/log/libvirt'),
         (layout.path(node, 'libvirt-cache'), '/var/cache/libvirt'),
         (layout.path(node, 'host'), layout.host),
-        (_SSH, '/usr/bin/ssh'),
         (run, '/run'),
     ]
     if virt_type == 'qemu' and os.path.exists('/dev/kvm'):

@@ -30,9 +30,13 @@ NODES = {'node1': '127.0.0.11', 'node2': '127.0.0.12'}
 #: All listen on loopback, away from the usual ports.
 PORTS = {'keystone': 15000, 'placement': 18778, 'glance': 19292,
          'neutron': 19696, 'nova': 18774, 'rabbitmq': 15672,
-         'erlang': 15673, 'epmd': 15674}
+         'erlang': 15673, 'epmd': 15674, 'ssh': 15022}
 
 VENV = sys.prefix
+
+#: The source tree that this is in.
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
 
 #: The file that tells a cloud's folder from others.
 _MARK = '.nova-flexmem-cloud'
@@ -81,6 +85,18 @@ class Layout:
         return self.path('host', 'store')
 
     @property
+    def state(self):
+        return self.path('host', 'state')
+
+    @property
+    def compute_conf(self):
+        return self.path('host', 'etc', 'nova.conf')
+
+    @property
+    def rootwrap_conf(self):
+        return self.path('host', 'etc', 'rootwrap.conf')
+
+    @property
     def logs(self):
         return self.path('log')
 
@@ -111,7 +127,7 @@ class Layout:
                 ' another with --folder')
         with open(self.path(_MARK), 'w', encoding='ascii'):
             pass
-        # QEMU's user has to get to the files of the guests
+        # QEMU's user has to get to the files of the guests, nova-compute's too
         os.chmod(self.folder, 0o711)
         for name in ('etc', 'log', 'run', 'mariadb', 'rabbitmq', 'glance',
                      'controller'):
@@ -121,8 +137,8 @@ class Layout:
         os.mkdir(self.host)
         for node in NODES:
             for name in ('libvirt-etc', 'run', 'libvirt-lib', 'libvirt-log',
-                         'libvirt-cache', 'host/instances', 'host/store',
-                         'host/state', 'tmp'):
+                         'libvirt-cache', 'host/etc', 'host/instances',
+                         'host/store', 'host/state', 'tmp'):
                 os.makedirs(self.path(node, name))
 
     def remove(self, logs):

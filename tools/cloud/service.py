@@ -91,12 +91,12 @@ class Service:
                                       log=self.log_path)
 
 
-def listens(port):
-    """Return a function that says whether a port of 127.0.0.1 is open."""
+def listens(port, address='127.0.0.1'):
+    """Return a function that says whether a port is open."""
     def answers():
         with socket.socket() as client:
             client.settimeout(2)
-            return client.connect_ex(('127.0.0.1', port)) == 0
+            return client.connect_ex((address, port)) == 0
     return answers
 
 

@@ -34,9 +34,6 @@ _FLAVORS = {'flexmem.small': (512, 4), 'flexmem.medium': (640, 5)}
 _EXTRA_SPECS = {'flexmem:policy': 'required',
                 'trait:CUSTOM_FLEXMEM': 'required'}
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
-    os.path.abspath(__file__))))
-
 #: A base may have to be built first, and the machine be slow.
 _TIMEOUT_S = 900
 
@@ -112,7 +109,7 @@ def main():
     return subprocess.run(
         [control.program('tempest'), 'run', '--config-file', path,
          *(sys.argv[1:] or ('--regex', r'^nova_flexmem\.', '--serial'))],
-        cwd=folder, env=os.environ | {'PYTHONPATH': _ROOT},
+        cwd=folder, env=os.environ | {'PYTHONPATH': cloud_layout.TREE},
         check=False).returncode
 
 
