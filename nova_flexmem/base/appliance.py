@@ -49,6 +49,13 @@ _PACKAGES = ('erofs-utils',)
 #: the work it has time for, 6 of 10 starts with two and none of 10 with one).
 _PROCESSORS = (2, *[1] * 9)
 
+#: Programs learn of most writes that fail later, or never; the kernel says so.
+_CHECK_WRITES = r"""
+    sync
+    if dmesg | grep 'error, dev sd.*:(WRITE)' >&2; then
+        exit 1
+    fi"""
+
 #: Where distributions install libguestfs's supermin appliance.
 _SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
                      '/usr/lib64/guestfs/supermin.d',
@@ -79,7 +86,8 @@ class Appliance:
     """A running appliance; a context manager.
 
     :param home: a folder for the appliance's image, kept between builds
-    :param drives: its disks, a list of Drive
+    :param drives: its disks, a list of Drive; what is written to those that
+        are read-only, and to its own, is beside the first meanwhile
     :param timeout_s: seconds that it may live
     :param file_size_bytes: the largest file it may write on the host
     """
@@ -87,6 +95,7 @@ class Appliance:
     def __init__(self, home, drives, *, timeout_s, file_size_bytes):
         self._home = home
         self._drives = drives
+        self._tmp = os.path.dirname(drives[0].path)
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._limits = process.Limits(
@@ -118,7 +127,7 @@ class Appliance:
         self._lines = queue.Queue()
         self._errors = collections.deque(maxlen=20)
         self._popen = process.start('guestfish', limits=self._limits,
-                                    env=_environment(self._home))
+                                    env=_environment(self._home, self._tmp))
         self._readers = [
             threading.Thread(target=_read_output, daemon=True,
                              args=(self._popen.stdout, self._lines)),
@@ -132,6 +141,8 @@ class Appliance:
                              f'readonly:{str(drive.readonly).lower()}',
                              f'format:{drive.format}',
                              f'label:{drive.label}')
+            # not to wait for space on the host for hours
+            self.command('config', '-global', 'scsi-hd.werror=report')
             self.command('set-smp', str(processors))
             self.command('run')
             found = self.shell('readlink -f ' + ' '.join(
@@ -150,6 +161,7 @@ class Appliance:
     def __exit__(self, exc_type, exc, traceback):
         if exc_type is None:
             self.command('umount-all')
+            self.shell(_CHECK_WRITES)
             self.command('shutdown')
         self._end()
 
@@ -202,7 +214,8 @@ class Appliance:
         returncode = self._popen.wait()
         for reader in self._readers:
             reader.join(timeout=5)
-        said = [e for e in self._errors if 'error:' in e] or self._errors
+        # the first one is the cause; the others are what follows from it
+        said = [e for e in self._errors if 'error:' in e][:1] or self._errors
         return process.reason(returncode, '\n'.join(said))
 
     def _end(self):
@@ -227,9 +240,10 @@ def _read_errors(stream, errors):
             errors.append(line.strip())
 
 
-def _environment(home):
+def _environment(home, tmp):
     """Return guestfish's environment; sets up the appliance's parts in home.
 
+    :param tmp: a folder for its temporary files
     :raises: ProgramFailed if libguestfs is not installed
     """
     system = next((found for pattern in _SYSTEM_APPLIANCE
@@ -239,8 +253,7 @@ def _environment(home):
             program='guestfish', reason='libguestfs is not installed (no'
             ' supermin.d folder); install guestfish and libguestfs-xfs')
     parts = os.path.join(home, 'supermin.d')
-    for folder in (parts, os.path.join(home, 'cache'),
-                   os.path.join(home, 'tmp')):
+    for folder in (parts, os.path.join(home, 'cache')):
         os.makedirs(folder, exist_ok=True)
     for name in os.listdir(system):
         _symlink(os.path.join(system, name), os.path.join(parts, name))
@@ -255,7 +268,7 @@ def _environment(home):
                 '' if accel.kvm_works() else 'force_tcg',
             'LIBGUESTFS_PATH': home,
             'LIBGUESTFS_CACHEDIR': os.path.join(home, 'cache'),
-            'LIBGUESTFS_TMPDIR': os.path.join(home, 'tmp')}
+            'LIBGUESTFS_TMPDIR': tmp}
 
 
 def _symlink(target, path):

@@ -11,6 +11,7 @@
 # under the License.
 
 import os
+import subprocess
 from unittest import mock
 
 import fixtures
@@ -34,28 +35,75 @@ done
 """
 
 
-class OrderTest(testtools.TestCase):
-    """The kernel's names for disks must be those that libguestfs uses."""
+class ApplianceTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
         self.folder = self.useFixture(fixtures.TempDir()).path
-        program = os.path.join(self.folder, 'guestfish')
-        with open(program, 'w') as f:
-            f.write(_GUESTFISH.format(folder=self.folder))
-        os.chmod(program, 0o755)
+        self.path = f'{self.folder}:{os.environ["PATH"]}'
         self.useFixture(fixtures.MockPatchObject(
-            appliance, '_environment', return_value={
-                'PATH': f'{self.folder}:{os.environ["PATH"]}'}))
+            appliance, '_environment', return_value={'PATH': self.path}))
+
+    def program(self, name, script):
+        """Have another program for one that is run."""
+        path = os.path.join(self.folder, name)
+        with open(path, 'w') as f:
+            f.write(script)
+        os.chmod(path, 0o755)
+
+    def appliance(self):
+        drives = [appliance.Drive(f'/{label}', 'raw', True, label)
+                  for label in ('one', 'two')]
+        return appliance.Appliance(self.folder, drives, timeout_s=60,
+                                   file_size_bytes=1)
+
+
+class ErrorsTest(ApplianceTest):
+
+    def test_the_first_is_the_cause(self):
+        self.program('guestfish', """\
+#!/bin/sh
+for text in 'a warning' 'libguestfs: error: No space left on device' \
+        'libguestfs: error: qemu-img exited with error status 1'; do
+    echo $text >&2
+done
+""")
+        e = self.assertRaises(exception.ProgramFailed,
+                              self.appliance().__enter__)
+        self.assertIn('No space left on device', str(e))
+
+    def test_writes_that_failed(self):
+        """As Linux 6.1 says it; what is discarded need not be."""
+        self.program('sync', '#!/bin/sh\n')
+        for line, expected in (
+                ('[ 5.1] EXT4-fs (sda): mounted filesystem', 0),
+                ('[ 5.1] I/O error, dev sdb, sector 8 op 0x1:(WRITE) flags'
+                 ' 0x800 phys_seg 1 prio class 2', 1),
+                ('[ 5.1] critical space allocation error, dev sdc, sector 8'
+                 ' op 0x1:(WRITE) flags 0x0 phys_seg 1 prio class 2', 1),
+                ('[ 5.1] critical target error, dev sdb, sector 8 op 0x3:'
+                 '(DISCARD) flags 0x800 phys_seg 1 prio class 2', 0)):
+            self.program('dmesg', f"#!/bin/sh\necho '{line}'\n")
+            done = subprocess.run(
+                ['bash', '-eu', '-o', 'pipefail', '-c',
+                 appliance._CHECK_WRITES], env={'PATH': self.path},
+                capture_output=True, text=True)
+            self.assertEqual(expected, done.returncode, line)
+            self.assertIn(line if expected else '', done.stderr)
+
+
+class OrderTest(ApplianceTest):
+    """The kernel's names for disks must be those that libguestfs uses."""
+
+    def setUp(self):
+        super().setUp()
+        self.program('guestfish', _GUESTFISH.format(folder=self.folder))
 
     def start(self, *orders):
         """Start an appliance; returns how many starts that took."""
         with open(os.path.join(self.folder, 'orders'), 'w') as f:
             f.writelines(f'{order}\n' for order in orders)
-        drives = [appliance.Drive(f'/{label}', 'raw', True, label)
-                  for label in ('one', 'two')]
-        with appliance.Appliance(self.folder, drives, timeout_s=60,
-                                 file_size_bytes=1) as started:
+        with self.appliance() as started:
             self.assertEqual(['/dev/sda', '/dev/sdb'], started.shell('true'))
         with open(os.path.join(self.folder, 'starts')) as f:
             return len(f.readlines())
