@@ -30,6 +30,7 @@ from pbr import version
 from nova_flexmem.base import appliance as appliance_module
 from nova_flexmem.base import base
 from nova_flexmem.base import bootloader
+from nova_flexmem.base import disk
 from nova_flexmem.base import handover
 from nova_flexmem.base import initramfs
 from nova_flexmem.base import kernel as kernel_module
@@ -105,6 +106,8 @@ def build(store, image, options=Options(), progress=lambda *_: None):
                     _Build(store, found, sha256, key, folder, options,
                            progress).run()
             except exception.ProgramFailed as e:
+                with store.reporting():  # was it this, or the disk?
+                    disk.try_out(os.path.join(folder, 'trial'))
                 raise exception.BuildFailed(image=image, reason=str(e))
     return store.require(key), True
 
@@ -247,8 +250,8 @@ class _Build:
                 f'{self._options.max_base_size_bytes / GIB:.1f} GiB; raise'
                 ' [flexmem] max_base_size_gib to build it')
         self._make_room(needed_bytes)
-        # all the space now: a disk that is full later would halt the
-        # appliance instead of failing
+        # all the space now: a disk that is full later would fail the build
+        # after minutes
         with open(self._filesystem, 'r+b') as f:
             os.posix_fallocate(f.fileno(), 0, needed_bytes)
         stage = f'making the {driver.name} root filesystem'

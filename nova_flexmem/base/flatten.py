@@ -29,6 +29,7 @@ from oslo_log import log
 
 from nova_flexmem.base import appliance as appliance_module
 from nova_flexmem.base import builder
+from nova_flexmem.base import disk as disk_module
 from nova_flexmem.base import grow
 from nova_flexmem.base import merger as merger_module
 from nova_flexmem.base import operating_system
@@ -180,7 +181,7 @@ class _Flatten:
                 reason='it changed while it was read; flatten a snapshot, not'
                 ' the disk of an instance that runs')
         os.rename(self._path('out'), self._out)
-        _sync(os.path.dirname(self._out))
+        disk_module.sync(os.path.dirname(self._out))
         return Flattened(
             path=self._out, format=self._options.format,
             virtual_size_bytes=self._size_bytes,
@@ -267,7 +268,7 @@ class _Flatten:
             ' snapshot\'s property flexmem_base_sha256')
 
     def _check_room(self, delta_bytes):
-        """Refuse a disk that is full later: it would halt the appliance."""
+        """Refuse a disk that would be full later."""
         needed = self._copy_bytes + 2 * delta_bytes
         status = os.statvfs(self._folder)
         free = status.f_bavail * status.f_frsize
@@ -289,18 +290,10 @@ class _Flatten:
             process.run('qemu-img', 'convert', '-f', 'qcow2', '-O',
                         self._options.format, disk, target,
                         timeout_s=self._options.timeout_s)
-        _sync(target)
+        disk_module.sync(target)
 
 
 def _check_absent(out):
     if os.path.lexists(out):
         raise exception.ImageRefused(
             image=out, reason='is there already; it is not overwritten')
-
-
-def _sync(path):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

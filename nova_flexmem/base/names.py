@@ -19,14 +19,8 @@ id, and so knows without a download that the store has the base.
 import contextlib
 import os
 import re
-import time
-import uuid
 
 _NAME = re.compile(r'[\w.-]{1,255}', re.ASCII)
-
-#: Begins files that are being written; no name begins so.
-_TEMPORARY = '~'
-_TEMPORARY_AGE_S = 3600
 
 
 def check(name):
@@ -53,14 +47,14 @@ class Names:
         except (FileNotFoundError, UnicodeDecodeError):
             return None
 
-    def set(self, name, key):
+    def set(self, name, key, folder):
         """Let a name stand for a key, and for no other from now on.
 
+        :param folder: where the file is written first
         :raises: ValueError if there can be no such name
         """
         path = self._path(name)
-        temporary = os.path.join(self._folder,
-                                 f'{_TEMPORARY}{uuid.uuid4().hex}')
+        temporary = os.path.join(folder, 'name')
         with open(temporary, 'x', encoding='ascii') as f:
             f.write(f'{key}\n')
             f.flush()
@@ -77,16 +71,6 @@ class Names:
         for name in self.of(key):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path(name))
-
-    def clean(self):
-        """Remove what writers that were killed left behind."""
-        for name in os.listdir(self._folder):
-            path = os.path.join(self._folder, name)
-            with contextlib.suppress(FileNotFoundError):
-                if name.startswith(_TEMPORARY) and (
-                        time.time() - os.stat(path).st_mtime
-                        > _TEMPORARY_AGE_S):
-                    os.unlink(path)
 
     def _path(self, name):
         check(name)

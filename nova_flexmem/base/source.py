@@ -39,6 +39,7 @@ _MAX_CHAIN = 16
 _INFO_LIMITS = process.Limits(cpu_s=30)
 _CHECK_CODES = (0, 2, 3)  # clean, corruptions, leaked clusters only
 _RAW = ('raw', 'gpt')
+_BAD_DISK = os.strerror(errno.EIO)
 
 #: What the inspector ends in: its own errors, and others for files that its
 #: authors did not expect. A VMDK descriptor that is no text is one.
@@ -113,7 +114,10 @@ def digest(source, progress=None):
     :raises: ImageRefused if a file changes while it is read; BuildFailed if
         one can't be read
     """
-    digests = [_read(path, progress=progress) for path in source.chain]
+    try:
+        digests = [_read(path, progress=progress) for path in source.chain]
+    except OSError as e:
+        raise _unreadable(e.filename, e)
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256(''.join(digests).encode()).hexdigest()
@@ -126,7 +130,7 @@ def take(source, expected, folder, *, timeout_s, progress=None):
     :param folder: where the copy goes
     :returns: path of the copy, of the source's format; one file
     :raises: ImageRefused if the image is not what it was; BuildFailed if it
-        can't be read
+        can't be read; OSError if the copy can't be written or read
     """
     path = os.path.join(folder, f'image.{source.format}')
     if len(source.chain) > 1:
@@ -138,7 +142,7 @@ def take(source, expected, folder, *, timeout_s, progress=None):
             _copy(source.path, path)
         except OSError as e:
             if e.errno == errno.EIO:
-                _read(source.path)  # was it this file, or the copy?
+                digest(source)  # was it this file, or the copy?
             raise
         actual = _read(path, progress=progress)
     if actual != expected:
@@ -156,6 +160,8 @@ def _check_readable(path):
         with open(path, 'rb'):
             pass
     except OSError as e:
+        if e.errno == errno.EIO:
+            raise _unreadable(path, e)
         raise exception.ImageRefused(image=path, reason=e.strerror)
 
 
@@ -219,9 +225,10 @@ def _qemu_img(command, path, image_format, **how):
             'qemu-img', command, '--output=json', '-f', image_format, path,
             limits=_INFO_LIMITS, **how))
     except exception.ProgramFailed as e:
-        raise exception.ImageRefused(
-            image=path, reason='damaged: '
-            f'{e.kwargs["reason"].removeprefix("qemu-img: ")}')
+        reason = e.kwargs['reason'].removeprefix('qemu-img: ')
+        if _BAD_DISK in reason:
+            raise exception.BuildFailed(image=path, reason=reason)
+        raise exception.ImageRefused(image=path, reason=f'damaged: {reason}')
 
 
 def _copy(source, target):
@@ -269,13 +276,14 @@ def _chunk(f):
     try:
         return f.read(_CHUNK_BYTES)
     except OSError as e:
-        raise _unreadable(f.name, e)
+        e.filename = f.name  # the system names it only at open()
+        raise
 
 
 def _unreadable(path, error):
     # not refused: that would be for good, and the image may be all right
     return exception.BuildFailed(
-        image=path, reason=f'it can not be read: {error.strerror}')
+        image=path, reason=f'{path} can not be read: {error.strerror}')
 
 
 def _state(f):

@@ -30,17 +30,16 @@ free is a leftover.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
-import shutil
 import uuid
 
 from oslo_concurrency import lockutils
 from oslo_log import log
 
 from nova_flexmem.base import base
+from nova_flexmem.base import disk
 from nova_flexmem.base import names
 from nova_flexmem.base import room
 from nova_flexmem.base import uses
@@ -95,18 +94,9 @@ class Store:
         for name in _FOLDERS:
             os.makedirs(os.path.join(self.path, name), exist_ok=True)
 
-    @contextlib.contextmanager
     def reporting(self):
         """Turn the operating system's errors into StoreUnusable."""
-        try:
-            yield
-        except OSError as e:
-            reason = e.strerror or str(e)
-            if e.errno in (errno.ENOSPC, errno.EDQUOT):
-                reason += '; free space in it, for example with "nova-flexmem'\
-                          ' image prune"'
-            raise exception.StoreUnusable(
-                store=os.fsdecode(e.filename or self.path), reason=reason)
+        return disk.reporting(self.path)
 
     def folder(self, name):
         """Return the path of one of the store's folders."""
@@ -129,10 +119,9 @@ class Store:
     def get(self, key):
         """Return the Base of a key, or None.
 
-        :raises: BaseDamaged if it can't be used
+        :raises: BaseDamaged if it can't be used; StoreUnusable
         """
-        path = os.path.join(self.folder('bases'), key)
-        return base.Base(path) if os.path.isdir(path) else None
+        return base.Base(self._path(key)) if self._has(key) else None
 
     def require(self, key):
         """Return the Base of a key.
@@ -167,14 +156,13 @@ class Store:
     @contextlib.contextmanager
     def build_folder(self, key):
         """Give a folder to build in; what is left in it at the end goes."""
-        path = os.path.join(self.folder('builds'),
-                            f'{key}.{uuid.uuid4().hex[:8]}')
+        path = self._build_path(key)
         with self.reporting():
             os.mkdir(path, 0o700)
         try:
             yield path
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            disk.discard(path)
 
     def publish(self, folder, key):
         """Make a finished base directory appear under its key, at once.
@@ -185,24 +173,22 @@ class Store:
             for name in (*base.FILES, base.MANIFEST):
                 path = os.path.join(folder, name)
                 os.chmod(path, 0o444)
-                _sync(path)
+                disk.sync(path)
             os.chmod(folder, 0o755)
-            _sync(folder)
+            disk.sync(folder)
             self._uses.begin(key)
-            os.rename(folder, os.path.join(self.folder('bases'), key))
-            _sync(self.folder('bases'))
+            os.rename(folder, self._path(key))
+            disk.sync(self.folder('bases'))
 
     def clean(self):
         """Remove what killed builds and removals left behind."""
         with self.reporting():
-            self._names.clean()
             builds = os.listdir(self.folder('builds'))
         for name in builds:
             with contextlib.suppress(lockutils.AcquireLockFailedException):
                 with self.lock(name.partition('.')[0], blocking=False):
                     LOG.info('Removing the leftover build %s', name)
-                    shutil.rmtree(os.path.join(self.folder('builds'), name),
-                                  ignore_errors=True)
+                    disk.discard(os.path.join(self.folder('builds'), name))
 
     def check(self, key):
         """Return a base that a guest may start from.
@@ -234,8 +220,8 @@ class Store:
         """
         with self.lock(key):
             self.require(key)
-            with self.reporting():
-                self._names.set(name, key)
+            with self.reporting(), self.build_folder(key) as folder:
+                self._names.set(name, key, folder)
 
     def named(self, name):
         """Return the key of the base that a name stands for, or None.
@@ -244,10 +230,9 @@ class Store:
         """
         with self.reporting():
             key = self._names.get(name)
-        if key is None or not _KEY.fullmatch(key):
+        if key is None or not _KEY.fullmatch(key) or not self._has(key):
             return None
-        path = os.path.join(self.folder('bases'), key)
-        return key if os.path.isdir(path) and not base.outdated(path) else None
+        return None if base.outdated(self._path(key)) else key
 
     def names(self, key):
         """Return the names of a base, sorted."""
@@ -273,7 +258,8 @@ class Store:
 
     def recorded_users(self, key):
         """Return who was recorded by use() as using a base, sorted."""
-        return self._uses.users(key)
+        with self.reporting():
+            return self._uses.users(key)
 
     def users(self, key):
         """Return who uses a base: by record, or by mapping it right now.
@@ -281,14 +267,16 @@ class Store:
         The QEMU of a recorded instance is not named again.
         """
         recorded = self.recorded_users(key)
-        return recorded + [
-            f'process {pid}' for pid in uses.mapping(os.path.join(
-                self.folder('bases'), key, base.ROOT_PMEM))
-            if not uses.belongs_to(pid, recorded)]
+        root_pmem = os.path.join(self._path(key), base.ROOT_PMEM)
+        with self.reporting():
+            return recorded + [
+                f'process {pid}' for pid in uses.mapping(root_pmem)
+                if not uses.belongs_to(pid, recorded)]
 
     def unused_s(self, key):
         """Return for how many seconds a base has been out of use."""
-        return 0.0 if self.users(key) else self._uses.unused_s(key)
+        with self.reporting():
+            return 0.0 if self.users(key) else self._uses.unused_s(key)
 
     def size_bytes(self):
         """Return how much disk bases, builds and the appliance take."""
@@ -311,8 +299,7 @@ class Store:
         removed = []
         for key in self.keys():
             with self.lock(key):
-                if not self.users(key) and (self._uses.unused_s(key)
-                                            >= minimum_age_s):
+                if not self.users(key) and self.unused_s(key) >= minimum_age_s:
                     self._remove(key)
                     removed.append(key)
         return removed
@@ -321,19 +308,29 @@ class Store:
         users = self.users(key)
         if users:
             raise exception.BaseInUse(key=key, users=', '.join(users))
-        with self.reporting(), self.build_folder(key) as folder:
+        # as it is, not in a folder for it: a full disk has room for none
+        leaving = self._build_path(key)
+        with self.reporting():
             self._names.drop(key)
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(os.path.join(self.folder('bases'), key),
-                          os.path.join(folder, 'removed'))
-            _sync(self.folder('bases'))
-            self._uses.end(key)
             self._verified.forget(key)
+            self._uses.end(key)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self._path(key), leaving)
+            disk.sync(self.folder('bases'))
+        disk.discard(leaving)
 
+    def _path(self, key):
+        return os.path.join(self.folder('bases'), key)
 
-def _sync(path):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    def _build_path(self, key):
+        return os.path.join(self.folder('builds'),
+                            f'{key}.{uuid.uuid4().hex[:8]}')
+
+    def _has(self, key):
+        # os.path.isdir() would take a disk that fails for a missing base
+        with self.reporting():
+            try:
+                os.stat(self._path(key))
+            except FileNotFoundError:
+                return False
+        return True

@@ -70,10 +70,14 @@ def pack(file_size_bytes, uuid):
 def check(path, key, file_size_bytes, uuid):
     """Check the superblock of a root.pmem byte for byte.
 
-    :raises: BaseDamaged if it is not the one that pack() would write
+    :raises: BaseDamaged if it can't be read, or is not the one that
+        pack() would write
     """
-    with open(path, 'rb') as f:
-        head = f.read(DATA_OFFSET_BYTES)
+    try:
+        with open(path, 'rb') as f:
+            head = f.read(DATA_OFFSET_BYTES)
+    except OSError as e:
+        raise exception.BaseDamaged(path=path, key=key, reason=e.strerror)
     if head != pack(file_size_bytes, uuid):
         raise exception.BaseDamaged(
             path=path, key=key, reason='the pfn superblock is damaged')

@@ -86,9 +86,9 @@ class Uses:
         return max(now_s, by_clock_s)
 
     def _note(self, key):
-        noted = [hostboot.boot_id(), hostboot.since_boot_s(),
-                 os.stat(self._of(key)).st_mtime_ns]
         with contextlib.suppress(OSError):  # a full disk; the clock must do
+            noted = [hostboot.boot_id(), hostboot.since_boot_s(),
+                     os.stat(self._of(key)).st_mtime_ns]
             with open(self._clock(key), 'w', encoding='ascii') as f:
                 json.dump(noted, f)
 

@@ -79,9 +79,7 @@ def check(conf):
                 _try('appliance', appliance.check,
                      store.folder('appliance'), conf.flexmem.rootfs, folder)]
     except exception.StoreUnusable as e:
-        findings.append(Finding(
-            'store', False, f'{e}; make it a folder that this user may write'
-            ' to, or set [flexmem] store_path to one'))
+        findings.append(Finding('store', False, str(e)))
     return findings
 
 

@@ -33,6 +33,7 @@ from nova.virt import images
 from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem.base import base as base_module
+from nova_flexmem.base import disk
 from nova_flexmem.base import store as store_module
 from nova_flexmem import exception
 from nova_flexmem.virt import layered
@@ -185,10 +186,19 @@ class Bases:
 
     @contextlib.contextmanager
     def download(self, context, image_id, trusted_certs=None):
-        """Give the path of a private copy of an image's file."""
+        """Give the path of a private copy of an image's file.
+
+        :raises: StoreUnusable; what Nova raises
+        """
         path = os.path.join(self._downloads, uuid.uuid4().hex)
         try:
-            images.fetch(context, image_id, path, trusted_certs)
+            try:
+                images.fetch(context, image_id, path, trusted_certs)
+            except OSError as e:
+                if e.errno not in disk.WAYS_OUT:
+                    raise  # of the network
+                with disk.reporting(path):
+                    raise
             yield path
         finally:
             fileutils.delete_if_exists(path)

@@ -10,13 +10,51 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import os
+from unittest import mock
+
+import fixtures
 import testtools
 
 from nova_flexmem.base import builder
 from nova_flexmem.base import kernel
 from nova_flexmem.base import rootfs
 from nova_flexmem.base import source
+from nova_flexmem.base import store
 from nova_flexmem import exception
+
+
+class FailedTest(testtools.TestCase):
+    """What is told when a helper program fails."""
+
+    def setUp(self):
+        super().setUp()
+        self.store = store.Store(self.useFixture(fixtures.TempDir()).path)
+        self.patch(source, 'inspect', lambda path, **_options: source.Source(
+            path, 'raw', 512, (path,)))
+        self.patch(source, 'digest', lambda *_args: '0' * 64)
+
+    def build(self):
+        with mock.patch.object(builder._Build, 'run', autospec=True,
+                               side_effect=exception.ProgramFailed(
+                                   program='guestfish', reason='closed')):
+            return builder.build(self.store, '/image')
+
+    def test_its_words(self):
+        e = self.assertRaises(exception.BuildFailed, self.build)
+        for part in ('/image', 'guestfish', 'closed'):
+            self.assertIn(part, str(e))
+        self.assertEqual([], os.listdir(self.store.folder('builds')))
+
+    def test_that_the_disk_is_full(self):
+        def full(*_args):
+            raise OSError(28, 'No space left on device')
+
+        with fixtures.MonkeyPatch('os.posix_fallocate', full):
+            e = self.assertRaises(exception.StoreUnusable, self.build)
+        for part in (self.store.path, 'No space left on device', 'prune'):
+            self.assertIn(part, str(e))
+        self.assertEqual([], os.listdir(self.store.folder('builds')))
 
 
 class RootfsDriverTest(testtools.TestCase):

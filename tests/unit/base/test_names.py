@@ -27,46 +27,42 @@ class NamesTest(testtools.TestCase):
         super().setUp()
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.names = names_module.Names(self.folder)
+        self.writing = self.useFixture(fixtures.TempDir()).path
+
+    def set(self, name, key):
+        self.names.set(name, key, self.writing)
 
     def test_what_names_can_be(self):
         for name in ('5f0b9d6e-8f0e-4b6c-a1f4-3b8a6d3c2e10', 'a', '.a', '_',
                      'x' * 255, 'image.auto.project'):
-            self.names.set(name, _A)
+            self.set(name, _A)
             self.assertEqual(_A, self.names.get(name), name)
         for name in ('', '.', '..', 'a/b', '../a', 'x' * 256, 'ä', 'a b',
                      'a\n', '~a'):
-            for function in (lambda name=name: self.names.set(name, _A),
+            for function in (lambda name=name: self.set(name, _A),
                              lambda name=name: self.names.get(name)):
                 e = self.assertRaises(ValueError, function)
                 self.assertIn(repr(name), str(e))
 
     def test_of_and_drop(self):
         for name, key in (('c', _A), ('a', _A), ('b', _B)):
-            self.names.set(name, key)
+            self.set(name, key)
         self.assertEqual(['a', 'c'], self.names.of(_A))
         self.names.drop(_A)
         self.assertEqual([], self.names.of(_A))
         self.assertEqual(['b'], os.listdir(self.folder))
 
     def test_a_write_that_fails_leaves_the_old_one(self):
-        self.names.set('a', _A)
+        self.set('a', _A)
 
         def full(*_args):
             raise OSError(28, 'No space left on device')
 
         with fixtures.MonkeyPatch('os.fsync', full):
-            self.assertRaises(OSError, self.names.set, 'a', _B)
+            self.assertRaises(OSError, self.set, 'a', _B)
         self.assertEqual(_A, self.names.get('a'))
         self.assertEqual([], self.names.of(_B))
-
-    def test_leftovers_go_when_no_writer_can_need_them(self):
-        self.names.set('a', _A)
-        for name in ('~old', '~new'):
-            open(os.path.join(self.folder, name), 'w').close()
-        os.utime(os.path.join(self.folder, '~old'), (0, 0))
-        os.utime(os.path.join(self.folder, 'a'), (0, 0))
-        self.names.clean()
-        self.assertEqual(['a', '~new'], sorted(os.listdir(self.folder)))
+        self.assertEqual(['a'], os.listdir(self.folder))
 
     def test_garbage(self):
         with open(os.path.join(self.folder, 'a'), 'wb') as f:

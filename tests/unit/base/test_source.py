@@ -141,8 +141,19 @@ class RefusedTest(SourceTest):
 
     def test_bad_sectors(self):
         e = self.assertRaises(exception.BuildFailed, self.inspect, _BAD_DISK)
-        self.assertIn(f'{_BAD_DISK} failed: it can not be read: Input/output'
-                      ' error', str(e))
+        self.assertIn(f'{_BAD_DISK} can not be read: Input/output error',
+                      str(e))
+
+    def test_bad_sectors_under_the_header(self):
+        def fail(*_args, **_kwargs):
+            raise exception.ProgramFailed(
+                program='qemu-img', reason='qemu-img: Could not open'
+                " 'disk': Input/output error")
+
+        path = self.write('disk', bytes(512))
+        with fixtures.MonkeyPatch('nova_flexmem.process.run', fail):
+            e = self.assertRaises(exception.BuildFailed, self.inspect, path)
+        self.assertIn('Input/output error', str(e))
 
     def test_empty(self):
         self.assert_refused(self.write('disk', b''), 'not a')
@@ -357,6 +368,15 @@ class TakeTest(SourceTest):
             e = self.assertRaises(error, source.take, found, '0' * 64,
                                   self.folder, timeout_s=60)
             self.assertIn('Input/output error', str(e))
+
+    def test_copy_that_can_not_be_read(self):
+        found = self.inspect(self.write('good', b'data' * 128))
+        expected = source.digest(found)
+        self.patch(source, '_copy',
+                   lambda _path, copy: os.symlink(_BAD_DISK, copy))
+        e = self.assertRaises(OSError, source.take, found, expected,
+                              self.folder, timeout_s=60)
+        self.assertIn(self.path('image.raw'), str(e))
 
     def test_filesystem_that_shares_no_blocks(self):
         content = random.Random(4).randbytes(MIB)

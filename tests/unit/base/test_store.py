@@ -259,6 +259,19 @@ class LeftoversTest(StoreTest):
         self.store.clean()
         self.assertEqual([], self.names('builds'))
 
+    def test_of_a_name_that_could_not_be_written(self):
+        samples.publish(self.store, _A)
+
+        def full(*_args):
+            raise OSError(28, 'No space left on device')
+
+        with fixtures.MonkeyPatch('os.fsync', full):
+            self.assertRaises(exception.StoreUnusable, self.store.name,
+                              'an-image', _A)
+        self.assertIsNone(self.store.named('an-image'))
+        for folder in ('names', 'builds'):
+            self.assertEqual([], self.names(folder), folder)
+
     def test_a_running_build_is_left_alone(self):
         process = self.hold_lock(_A)
         with self.store.build_folder(_A), self.store.build_folder(_AB):
@@ -286,6 +299,18 @@ class LockTest(StoreTest):
         process.join()
         with self.store.lock(_A, blocking=False):
             pass  # it ended with the process that held it
+
+    def test_a_folder_that_can_not_be_looked_at(self):
+        def fail(path, *_args, **_kwargs):
+            raise OSError(5, 'Input/output error', path)
+
+        def take():
+            with fixtures.MonkeyPatch('os.stat', fail):
+                with self.store.lock(_A):
+                    pass
+
+        e = self.assertRaises(exception.StoreUnusable, take)
+        self.assertIn(f'{self.store.folder("locks")}: Input/output', str(e))
 
 
 class CheckTest(StoreTest):
@@ -430,6 +455,32 @@ class RemoveTest(StoreTest):
         self.store.remove(_A)
         self.assertEqual([], self.store.keys())
 
+    def test_full_disk(self):
+        """It is the way to have space again, and so can take none."""
+        def full(path, *_args):
+            if os.path.exists(path):
+                raise OSError(17, 'File exists', path)
+            raise OSError(28, 'No space left on device', path)
+
+        for remove in (self.store.remove, lambda _key: self.store.prune(0)):
+            with fixtures.MonkeyPatch('os.mkdir', full):
+                remove(_A)
+            self.assertEqual([], self.store.keys())
+            self.assertEqual([], self.names('builds'))
+            samples.publish(self.store, _A)
+
+    def test_interrupted(self):
+        """The base is there as a whole, with its records or without."""
+        self.store.check(_A)
+
+        def fail(*_args):
+            raise OSError(5, 'Input/output error')
+
+        with fixtures.MonkeyPatch('os.rename', fail):
+            self.assertRaises(exception.StoreUnusable, self.store.remove, _A)
+        self.assertEqual([], self.store.prune(3600))
+        self.store.use(_A, _USER).verify()
+
 
 class PruneTest(StoreTest):
 
@@ -539,3 +590,26 @@ class UnusableTest(StoreTest):
         self.assertIn('nova-flexmem image prune', said)
         self.assertEqual([], self.names('builds'))
         self.assertEqual([], self.store.keys())
+
+    def test_disk_that_fails(self):
+        """A base that can not be looked at is not one that is not there."""
+        samples.publish(self.store, _A)
+        self.store.name('an-image', _A)
+
+        def fail(path, *_args, **_kwargs):
+            raise OSError(5, 'Input/output error', path)
+
+        for call, function, *args in (
+                ('os.stat', self.store.get, _A),
+                ('os.stat', self.store.require, _A),
+                ('os.stat', self.store.named, 'an-image'),
+                ('os.listdir', self.store.recorded_users, _A),
+                ('os.listdir', self.store.users, _A),
+                ('os.listdir', self.store.unused_s, _A),
+                ('os.listdir', self.store.prune, 0),
+                ('os.unlink', self.store.remove, _A)):
+            with fixtures.MonkeyPatch(call, fail):
+                said = self.assert_unusable(function, *args)
+            self.assertIn('Input/output error', said)
+            self.assertIn('another disk', said)
+        self.store.get(_A).verify()
