@@ -40,6 +40,7 @@ from oslo_log import log
 
 from nova_flexmem.base import base
 from nova_flexmem.base import disk
+from nova_flexmem.base import locks
 from nova_flexmem.base import names
 from nova_flexmem.base import room
 from nova_flexmem.base import uses
@@ -82,6 +83,7 @@ class Store:
         if not read_only:
             with self.reporting():
                 self._make()
+            locks.check(self.folder('locks'))
 
     def _make(self):
         os.makedirs(self.path, exist_ok=True)

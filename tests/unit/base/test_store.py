@@ -312,6 +312,29 @@ class LockTest(StoreTest):
         e = self.assertRaises(exception.StoreUnusable, take)
         self.assertIn(f'{self.store.folder("locks")}: Input/output', str(e))
 
+    def test_a_filesystem_that_has_none(self):
+        for error, name in ((37, 'No locks available'),
+                            (95, 'Operation not supported')):
+            def refuse(*_args, error=error, name=name):
+                raise OSError(error, name)
+
+            with fixtures.MonkeyPatch('fcntl.lockf', refuse):
+                e = self.assertRaises(exception.StoreUnusable,
+                                      store_module.Store, self.path)
+            for part in (self.path, name, '[flexmem] store_path'):
+                self.assertIn(part, str(e))
+
+    def test_the_lock_that_is_tried_is_held_or_can_not_be_made(self):
+        def taken(*_args):
+            raise OSError(11, 'Resource temporarily unavailable')
+
+        with fixtures.MonkeyPatch('fcntl.lockf', taken):
+            store_module.Store(self.path)
+        path = self.store.folder('locks/check')
+        os.unlink(path)
+        os.mkdir(path)
+        store_module.Store(self.path)
+
 
 class CheckTest(StoreTest):
 
