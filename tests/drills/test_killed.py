@@ -22,31 +22,13 @@ from nova_flexmem import exception
 from tests.drills import harness
 from tests.functional import harness as functional
 
-#: A server's first use of an image, as nova-compute has it: the worker
-#: builds, and checks, and the use is recorded.
-_SPAWN = '''
-import sys
-from oslo_config import cfg
-from nova_flexmem import conf as flexmem_conf
-from nova_flexmem.base import store as store_module
-from nova_flexmem.virt import worker
-conf = cfg.ConfigOpts()
-conf([], project='nova', default_config_files=[])
-flexmem_conf.register_opts(conf)
-path, image = sys.argv[1:]
-conf.set_override('store_path', path, group='flexmem')
-key = worker.call('build', conf.flexmem, image=image, image_format='raw',
-                  scope='', name='image-id')['key']
-worker.call('check', conf.flexmem, key=key)
-store_module.Store(path).use(key, 'instance-uuid')
-'''
-
 
 class KilledTest(harness.DrillTestCase):
 
     def _start_spawn(self, store):
         return subprocess.Popen(
-            [sys.executable, '-c', _SPAWN, store.path, harness.image()],
+            [sys.executable, '-m', 'tests.drills.spawn', store.path,
+             harness.image(), 'instance-uuid'],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def _start_build(self, store):
