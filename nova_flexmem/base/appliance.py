@@ -24,6 +24,7 @@ import base64
 import collections
 import contextlib
 import dataclasses
+import fcntl
 import glob
 import os
 import queue
@@ -36,6 +37,7 @@ import uuid
 from oslo_log import log
 
 from nova_flexmem import accel
+from nova_flexmem.base import disk
 from nova_flexmem import exception
 from nova_flexmem import process
 
@@ -226,6 +228,22 @@ class Appliance:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
+
+
+def clean(home):
+    """Remove what is left of making an appliance, unless one is being made.
+
+    supermin leaves it there if the disk is full, or if it is killed.
+
+    :raises: OSError
+    """
+    for path in glob.glob(os.path.join(home, 'cache', '.guestfs-*',
+                                       'appliance.d.*')):
+        # supermin holds this lock meanwhile
+        with open(os.path.join(os.path.dirname(path), 'lock'), 'a') as f:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                disk.discard(path)
 
 
 def _read_output(stream, lines):

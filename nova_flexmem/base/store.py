@@ -38,6 +38,7 @@ import uuid
 from oslo_concurrency import lockutils
 from oslo_log import log
 
+from nova_flexmem.base import appliance
 from nova_flexmem.base import base
 from nova_flexmem.base import disk
 from nova_flexmem.base import locks
@@ -185,6 +186,7 @@ class Store:
     def clean(self):
         """Remove what killed builds and removals left behind."""
         with self.reporting():
+            appliance.clean(self.folder('appliance'))
             builds = os.listdir(self.folder('builds'))
         for name in builds:
             with contextlib.suppress(lockutils.AcquireLockFailedException):

@@ -12,6 +12,7 @@
 
 import os
 import subprocess
+import sys
 from unittest import mock
 
 import fixtures
@@ -90,6 +91,28 @@ done
                 capture_output=True, text=True)
             self.assertEqual(expected, done.returncode, line)
             self.assertIn(line if expected else '', done.stderr)
+
+
+class CleanTest(testtools.TestCase):
+
+    def test_unfinished_ones_go(self):
+        home = self.useFixture(fixtures.TempDir()).path
+        folder = os.path.join(home, 'cache', '.guestfs-0')
+        for name in ('appliance.d', 'appliance.d.abcd1234'):
+            os.makedirs(os.path.join(folder, name))
+        with open(os.path.join(folder, 'lock'), 'w') as f:
+            script = ('import fcntl, time; fcntl.lockf(0, fcntl.LOCK_EX);'
+                      ' print(flush=True); time.sleep(60)')
+            making = subprocess.Popen([sys.executable, '-c', script], stdin=f,
+                                      stdout=subprocess.PIPE)
+        self.addCleanup(making.kill)
+        making.stdout.read(1)
+        appliance.clean(home)
+        self.assertEqual(3, len(os.listdir(folder)))
+        making.kill()
+        making.communicate()
+        appliance.clean(home)
+        self.assertEqual(['appliance.d', 'lock'], sorted(os.listdir(folder)))
 
 
 class OrderTest(ApplianceTest):
