@@ -31,11 +31,14 @@ import mfusepy
 _FAULT, _COUNTS = 'user.fault', 'user.counts'
 _START_S = 15
 
+#: UTIME_NOW and UTIME_OMIT of utimensat(2).
+_NOW, _OMIT = (1 << 30) - 1, (1 << 30) - 2
+
 #: What asks for space on a disk.
 SPACE = ('write', 'fallocate', 'create', 'mkdir', 'symlink')
 #: What reads or writes a disk that breaks.
 DISK = (*SPACE, 'read', 'fsync', 'rename', 'unlink', 'rmdir', 'open',
-        'readdir', 'truncate', 'chmod')
+        'readdir', 'truncate', 'chmod', 'getattr')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Fault:
     :ivar number: the errno
     :ivar operations: as FUSE calls them
     :ivar after: how many of them go well before
+    :ivar times: how many of them fail then, before they go well again
     :ivar path: what must be in their path
     :ivar first_byte: and in the bytes that they read or write
     """
@@ -52,6 +56,7 @@ class Fault:
     number: int
     operations: tuple[str, ...]
     after: int = 0
+    times: int = sys.maxsize
     path: str = ''
     first_byte: int = -1
 
@@ -84,7 +89,9 @@ class Mounted:
 
     def __exit__(self, *_exc):
         subprocess.run(['umount', '--lazy', self.path], check=True)
-        self._popen.wait(timeout=_START_S)
+        # by itself it ends with the last mount namespace that has it
+        self._popen.kill()
+        self._popen.wait()
 
     def fail(self, *faults):
         """Have this fail from now on, and nothing else; counts begin anew."""
@@ -112,13 +119,18 @@ class _Faulty(mfusepy.Operations):
             self._counts = collections.Counter()
 
     def _at(self, operation, path, *extent):
-        """Return the path in the folder, unless this is to fail."""
+        """Return the path in the folder, unless this is to fail.
+
+        The root does not: it is asked for when this is told what fails.
+        """
+        if path == '/':
+            return self._folder
         with self._mutex:
             self._counts[operation] += 1
             for number, fault in enumerate(self._faults):
                 if operation in fault.operations and fault.hits(path, extent):
                     self._hits[number] += 1
-                    if self._hits[number] > fault.after:
+                    if 0 < self._hits[number] - fault.after <= fault.times:
                         self._counts['failed'] += 1
                         raise mfusepy.FuseOSError(fault.number)
         return self._folder + path
@@ -184,6 +196,12 @@ class _Faulty(mfusepy.Operations):
         os.chown(self._folder + path, uid, gid, follow_symlinks=False)
 
     def utimens(self, path, times=None):
+        found = os.lstat(self._folder + path)
+        special = ({_NOW: time.time_ns(), _OMIT: found.st_atime_ns},
+                   {_NOW: time.time_ns(), _OMIT: found.st_mtime_ns})
+        if times:
+            times = tuple(known.get(time_ns, time_ns)
+                          for known, time_ns in zip(special, times))
         os.utime(self._folder + path, ns=times, follow_symlinks=False)
 
     def truncate(self, path, length, fh=None):
