@@ -58,6 +58,9 @@ _CHECK_WRITES = r"""
         exit 1
     fi"""
 
+#: What it takes with Debian 12, and more than it writes at once when it runs.
+_MADE_BYTES, _LITTLE_BYTES = 400 << 20, 4 << 20
+
 #: Where distributions install libguestfs's supermin appliance.
 _SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
                      '/usr/lib64/guestfs/supermin.d',
@@ -228,6 +231,16 @@ class Appliance:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
+
+
+def room_bytes(home):
+    """Return how large a file may be that an appliance has to write at once.
+
+    Its disk is made anew if it is not there; supermin keeps to itself why it
+    could not do that.
+    """
+    made = glob.glob(os.path.join(home, 'cache', '.guestfs-*', 'appliance.d'))
+    return _LITTLE_BYTES if made else _MADE_BYTES
 
 
 def clean(home):

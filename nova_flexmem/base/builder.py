@@ -107,7 +107,9 @@ def build(store, image, options=Options(), progress=lambda *_: None):
                            progress).run()
             except exception.ProgramFailed as e:
                 with store.reporting():  # was it this, or the disk?
-                    disk.try_out(os.path.join(folder, 'trial'))
+                    disk.try_out(os.path.join(folder, 'trial'),
+                                 appliance_module.room_bytes(
+                                     store.folder('appliance')))
                 raise exception.BuildFailed(image=image, reason=str(e))
     return store.require(key), True
 

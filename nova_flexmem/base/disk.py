@@ -33,9 +33,6 @@ WAYS_OUT = {
     errno.EROFS: _OTHER_FOLDER, errno.EEXIST: _OTHER_FOLDER,
     errno.ENOTDIR: _OTHER_FOLDER}
 
-#: More than what helper programs write at once.
-_TRIAL_BYTES = 4 << 20
-
 
 @contextlib.contextmanager
 def reporting(path):
@@ -79,13 +76,14 @@ def discard(path):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def try_out(path):
+def try_out(path, size_bytes):
     """Write a file, which stays, to see the error that another may have met.
 
     Programs that write there seldom say which file it was, or why.
 
+    :param size_bytes: how large the file may be that could not be written
     :raises: OSError
     """
     with open(path, 'xb') as f:
-        os.posix_fallocate(f.fileno(), 0, _TRIAL_BYTES)
+        os.posix_fallocate(f.fileno(), 0, size_bytes)
         os.fsync(f.fileno())

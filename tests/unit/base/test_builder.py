@@ -41,13 +41,16 @@ class FailedTest(testtools.TestCase):
             return builder.build(self.store, '/image')
 
     def test_its_words(self):
+        os.makedirs(os.path.join(self.store.folder('appliance'), 'cache',
+                                 '.guestfs-0', 'appliance.d'))
         e = self.assertRaises(exception.BuildFailed, self.build)
         for part in ('/image', 'guestfish', 'closed'):
             self.assertIn(part, str(e))
         self.assertEqual([], os.listdir(self.store.folder('builds')))
 
     def test_that_the_disk_is_full(self):
-        def full(*_args):
+        def full(_fd, _offset, size_bytes):
+            self.assertGreater(size_bytes, 300 << 20)  # of the appliance
             raise OSError(28, 'No space left on device')
 
         with fixtures.MonkeyPatch('os.posix_fallocate', full):

@@ -70,8 +70,8 @@ class TryOutTest(testtools.TestCase):
                                  'trial')
 
     def test_well(self):
-        disk.try_out(self.path)
-        self.assertGreater(os.path.getsize(self.path), 1 << 20)
+        disk.try_out(self.path, 1 << 20)
+        self.assertEqual(1 << 20, os.path.getsize(self.path))
 
     def test_not_well(self):
         def fail(*_args):
@@ -79,5 +79,5 @@ class TryOutTest(testtools.TestCase):
 
         for call in ('os.posix_fallocate', 'os.fsync'):
             with fixtures.MonkeyPatch(call, fail):
-                self.assertRaises(OSError, disk.try_out, self.path)
+                self.assertRaises(OSError, disk.try_out, self.path, 512)
             os.unlink(self.path)
