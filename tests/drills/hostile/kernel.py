@@ -177,8 +177,10 @@ def character_device():
             device.call(device.LIBC.syscall, _FINIT_MODULE, fd, b'', 0)
     namespace = _unbind()
     name = device.read(f'{device.REGION}/dax_seed')
-    for attribute, value in (('mode', 'ram'), ('align', str(2 << 20)),
-                             ('namespace', namespace)):
+    for attribute, value in (
+            ('mode', 'ram'), ('align', str(2 << 20)),
+            ('uuid', device.read('/proc/sys/kernel/random/uuid')),
+            ('namespace', namespace)):
         device.write(f'{device.ND}/devices/{name}/{attribute}', value)
     device.write(f'{device.ND}/drivers/dax_pmem/bind', name)
     [path] = glob.glob('/dev/dax*')
