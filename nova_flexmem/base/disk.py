@@ -48,7 +48,7 @@ def reporting(path):
         if error.errno in WAYS_OUT:
             reason += f'; {WAYS_OUT[error.errno]}'
         raise exception.StoreUnusable(
-            store=os.fsdecode(error.filename or path), reason=reason)
+            store=_path(error) or path, reason=reason)
 
 
 def _cause(error):
@@ -59,6 +59,14 @@ def _cause(error):
         except OSError as e:
             return e
     return error
+
+
+def _path(error):
+    # it can be a descriptor as well, or relative to one that is not told
+    name = error.filename
+    if isinstance(name, str | bytes) and os.path.isabs(name):
+        return os.fsdecode(name)
+    return None
 
 
 def sync(path):

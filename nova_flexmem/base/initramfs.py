@@ -20,6 +20,7 @@ import gzip
 import os
 import shutil
 
+from nova_flexmem.base import disk
 from nova_flexmem import exception
 from nova_flexmem import process
 
@@ -53,7 +54,7 @@ def build(path, modules, folder):
     with open(os.path.join(root, 'modules', 'order'), 'w') as order:
         order.writelines(f'{name}.ko\n' for name, _content in modules)
     _archive(root, path)
-    shutil.rmtree(root)
+    disk.discard(root)
 
 
 def _install_busybox(root):

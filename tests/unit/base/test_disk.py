@@ -45,6 +45,10 @@ class ReportingTest(testtools.TestCase):
         self.assertEqual('/store: odd', self.said('odd'))
         self.assertEqual('/store: Is a directory',
                          self.said(errno.EISDIR, 'Is a directory'))
+        for name in (3, 'name', b'name'):  # of a descriptor, or below one
+            self.assertEqual(
+                '/store: Is a directory',
+                self.said(errno.EISDIR, 'Is a directory', name))
 
 
 class DiscardTest(testtools.TestCase):
