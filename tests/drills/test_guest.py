@@ -86,7 +86,7 @@ class Outcome:
         if self.said != 'done':
             return 'refused'
         return 'without_effect' if self.cached == self.read == '0' else (
-            'seen_by_guest_alone')
+            'harmed_guest_alone')
 
 
 class StateTest(harness.DrillTestCase):
@@ -210,10 +210,10 @@ class GuestTest(harness.DrillTestCase):
         except exception.DemoFailed:
             code, text = 0, guest.console
             lost = True
-        found = re.search(rf'^MEANS {name} (\w+) (\S+) (\S+)\r?$', text,
-                          re.MULTILINE)
+        found = re.findall(rf'^MEANS {name} (\w+) (\S+) (\S+)\r?$', text,
+                           re.MULTILINE)
         if found:
-            return Outcome(*found.groups(), lost)
+            return Outcome(*found[-1], lost)
         if lost:
             return Outcome(lost=True)
         self.assertGreater(code, 128, text)

@@ -14,7 +14,8 @@
 
 Says on standard output and on the console what came of it: the name, "done" or
 the error's name, and how many bytes of the device read otherwise than before,
-through the guest's page cache and past it ("-" if it can not be read).
+through the guest's page cache and past it ("-" if it can not be read). The
+console has it without these numbers first, as the guest may not live to count.
 """
 
 import errno
@@ -39,15 +40,19 @@ def main():
         said = 'done'
     except OSError as e:
         said = errno.errorcode.get(e.errno, str(e.errno))
+    _say(_CONSOLE, name, said, '-', '-')
     seen = [changed, changed]
     if changed is None:
         seen = [_changed(before, flags) for flags in (0, os.O_DIRECT)]
         # what is in there alone need not bring the guest down
         device.write('/proc/sys/vm/drop_caches', '3')
-    line = ' '.join(['MEANS', name, said, *map(str, seen)])
-    print(line, flush=True)
-    with open(_CONSOLE, 'w', encoding='ascii') as f:
-        f.write(f'\n{line}\n')
+    _say(_CONSOLE, name, said, *seen)
+    _say('/proc/self/fd/1', name, said, *seen)
+
+
+def _say(path, *words):
+    with open(path, 'a', encoding='ascii') as f:
+        print('\nMEANS', *words, file=f)
 
 
 def _changed(before, flags):
