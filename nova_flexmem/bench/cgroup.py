@@ -16,12 +16,17 @@ See Documentation/admin-guide/cgroup-v2.rst, and cgroup-v1/memory.rst.
 """
 
 import contextlib
+import errno
 import os
+import time
 import uuid
 
 from nova_flexmem import exception
 
 _ROOT = '/sys/fs/cgroup'
+
+#: Within which the last process must have gone.
+_END_S = 15
 
 
 class Cgroup:
@@ -61,8 +66,17 @@ class Cgroup:
         return self
 
     def __exit__(self, *_exc_info):
+        deadline = time.monotonic() + _END_S
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(self._path)
+            while True:
+                try:
+                    os.rmdir(self._path)
+                    return
+                except OSError as e:
+                    # a process that was ended may take a while to go
+                    if e.errno != errno.EBUSY or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.1)
 
     def take(self, pid, charged_elsewhere_bytes):
         """Take a process.
