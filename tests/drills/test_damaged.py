@@ -21,7 +21,6 @@ import os
 import shutil
 import time
 
-from nova_flexmem.base import appliance
 from tests.drills import harness
 from tests.functional import small_image
 
@@ -53,23 +52,11 @@ class DamagedTest(harness.DrillTestCase):
     def test_damaged_btrfs(self):
         self._damage('btrfs')
 
-    def _create(self, store, filesystem):
-        make, size_mib, _extents = _KINDS[filesystem]
-        path = os.path.join(self.folder, f'{filesystem}.raw')
-        with open(path, 'xb') as f:
-            f.truncate(size_mib * MIB)
-        drive = appliance.Drive(path, 'raw', False, 'made')
-        with appliance.Appliance(
-                store.folder('appliance'), [drive], timeout_s=300,
-                file_size_bytes=size_mib * MIB) as guest:
-            guest.shell(f'{make} {drive.device}')
-            small_image.put(guest, drive.device, small_image.GOOD,
-                            self.folder)
-        return path
-
     def _damage(self, filesystem):
         store = self.new_store()
-        image = self._create(store, filesystem)
+        make, size_mib, extents = _KINDS[filesystem]
+        image = os.path.join(self.folder, f'{filesystem}.raw')
+        small_image.create(image, store, make, size_mib * MIB)
         self.assertEqual(0, self.command(store, 'build', image)[0])
         store.remove(*store.keys())
         empty = harness.traces(store)
@@ -78,7 +65,7 @@ class DamagedTest(harness.DrillTestCase):
         for _point in range(points):
             damaged = os.path.join(self.folder, 'damaged.raw')
             shutil.copyfile(image, damaged)
-            where = self._overwrite(damaged, _KINDS[filesystem][2])
+            where = self._overwrite(damaged, extents)
             began = time.monotonic()
             code, _out, error = self.command(store, 'build', damaged)
             slowest_s = max(slowest_s, time.monotonic() - began)

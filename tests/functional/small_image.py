@@ -72,11 +72,10 @@ def fill(guest, device, filesystem, files, folder):
     :param folder: where an archive of them passes through
     """
     guest.command('mkfs', filesystem, device)
-    put(guest, device, files, folder)
+    _put(guest, device, files, folder)
 
 
-def put(guest, device, files, folder):
-    """Put files into a filesystem; see fill()."""
+def _put(guest, device, files, folder):
     archive = os.path.join(folder, 'files.tar')
     with tarfile.open(archive, 'w') as tar:
         for path, content in files.items():
@@ -89,16 +88,18 @@ def put(guest, device, files, folder):
     guest.command('umount-all')
 
 
-def create(path, opened):
+def create(path, opened, make='mkfs.ext4 -q', size_bytes=DISK_BYTES):
     """Make an image with what is GOOD in it.
 
     :param path: where to have it
     :param opened: the Store whose appliance makes it
+    :param make: what makes the filesystem, without the device
     """
     with open(path, 'xb') as f:
-        f.truncate(DISK_BYTES)
+        f.truncate(size_bytes)
     drive = appliance.Drive(path, 'raw', False, 'good')
     with appliance.Appliance(
             opened.folder('appliance'), [drive], timeout_s=300,
-            file_size_bytes=DISK_BYTES) as guest:
-        fill(guest, drive.device, 'ext4', GOOD, os.path.dirname(path))
+            file_size_bytes=size_bytes) as guest:
+        guest.shell(f'{make} {drive.device}')
+        _put(guest, drive.device, GOOD, os.path.dirname(path))
