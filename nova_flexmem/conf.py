@@ -134,6 +134,18 @@ Have FlexMem instances hand the pages that they freed back to the host.
 It saves the memory that booting and short-lived programs leave behind, and
 costs the guest a page fault where it takes such a page into use again. It goes
 by the balloon device, which [libvirt]mem_stats_period_seconds can remove."""),
+    cfg.IntOpt(
+        'free_page_reporting_order', default=0, min=0, max=9,
+        help="""
+Smallest piece of free memory that FlexMem instances hand back, as the power of
+two of its pages: 0 for single pages of 4 KiB, 9 for 2 MiB.
+
+Kernels by themselves hand back 2 MiB and more, and with that a quarter of an
+instance's memory may be free and not handed back after its boot. Smaller
+pieces break up the huge pages of the host that instances have in part only,
+and are taken back by a page fault each; where instances are few and speed
+matters more than memory, set 9. The host's khugepaged must not fill up huge
+pages again (max_ptes_none = 0), or most is lost again within hours."""),
     cfg.StrOpt(
         'ksm', default='off', choices=[
             ('off', 'KSM is left alone'),
@@ -191,6 +203,12 @@ def register_opts(conf):
     # a group keeps its options' overrides: none is shared by two ConfigOpts
     conf.register_group(copy.deepcopy(GROUP))
     conf.register_opts(OPTS, group=GROUP)
+
+
+def reporting_order(conf):
+    """Return what domain.transform() takes by that name."""
+    return (conf.flexmem.free_page_reporting_order
+            if conf.flexmem.free_page_reporting else None)
 
 
 def list_opts():

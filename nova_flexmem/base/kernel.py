@@ -49,9 +49,11 @@ DEVICES = {'nvdimm': ('libnvdimm', 'nfit', 'nd_pmem'),
            'virtio-pmem': ('virtio_pci', 'virtio_pmem', 'nd_pmem')}
 _NEEDED = ('overlay', EXT4, 'virtio_pci', 'virtio_blk')
 
-#: For a delta on virtio-scsi, and for a config drive on a CD: cloud-init
-#: decides at the very start of the image's own init whether there is one.
-_WELCOME = ('virtio_scsi', 'sd_mod', 'ata_piix', 'ahci', 'sr_mod')
+#: For a delta on virtio-scsi; for a config drive on a CD, as cloud-init
+#: decides at the very start of the image's own init whether there is one; and
+#: for the balloon, by which free pages are handed back.
+_WELCOME = ('virtio_scsi', 'sd_mod', 'ata_piix', 'ahci', 'sr_mod',
+            'virtio_balloon')
 
 #: The kernel's header, as far as it is read here.
 _HEADER_BYTES = 0x238

@@ -19,9 +19,8 @@ import time
 import libvirt
 
 from nova_flexmem import accel
+from nova_flexmem.host import hugepages
 from nova_flexmem.host import memory
-
-_THP = '/sys/kernel/mm/transparent_hugepage/enabled'
 
 
 def describe(ready):
@@ -38,7 +37,8 @@ def describe(ready):
         'libvirt': _version(libvirt.getVersion()),
         'accelerator': 'KVM' if accel.kvm_works() else
                        'TCG (emulation: ratios tell more than times)',
-        'transparent huge pages': _chosen(_THP),
+        'transparent huge pages': hugepages.chosen(),
+        'missing pages filled in for one': str(hugepages.filled_in()),
         'read-ahead of the disk': _read_ahead(ready.raw),
         'load when it began': f'{os.getloadavg()[0]:.1f}'}
 
@@ -59,12 +59,3 @@ def _read_ahead(path):
             return f'{f.read().strip()} KiB'
     except FileNotFoundError:
         return 'not known'
-
-
-def _chosen(path):
-    """Return the choice in brackets in a file of sysfs."""
-    try:
-        with open(path, encoding='ascii') as f:
-            return f.read().partition('[')[2].partition(']')[0]
-    except FileNotFoundError:
-        return 'none'

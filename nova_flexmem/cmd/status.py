@@ -27,6 +27,7 @@ from nova_flexmem.base import store as store_module
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
+from nova_flexmem.host import hugepages
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import preflight
 
@@ -34,6 +35,9 @@ _DRIVER = 'flexmem.FlexMemDriver'
 
 #: Major versions of Nova that the driver is known to work with.
 _KNOWN_NOVA = ('34',)
+
+#: A guest that hands back whole huge pages leaves none with holes.
+_HUGE_PAGE_ORDER = 9
 
 _SUCCESS, _WARNING, _FAILURE = upgradecheck.Code
 
@@ -118,6 +122,15 @@ class Checks(upgradecheck.UpgradeCommands):
         return _result(said,
                        '; '.join(finding.message for finding in findings))
 
+    def _check_huge_pages(self):
+        order = flexmem_conf.reporting_order(self._conf)
+        if order in (None, _HUGE_PAGE_ORDER) or not hugepages.filled_in():
+            return _result([], 'memory that instances hand back stays free')
+        return _result([(_WARNING, 'khugepaged takes back most of the memory'
+                         ' that instances hand back in pieces, within hours;'
+                         f' write 0 to {hugepages.FOLDER}/{hugepages.FILL}'
+                         ' at each start of the host')])
+
     def _check_apparmor(self):
         conf = self._conf
         uri = 'libvirt' in conf and conf.libvirt.connection_uri
@@ -190,6 +203,7 @@ class Checks(upgradecheck.UpgradeCommands):
     _upgrade_checks = (('Nova', _check_nova),
                        ('Configuration', _check_configuration),
                        ('Host', _check_host),
+                       ('Huge pages', _check_huge_pages),
                        ('AppArmor', _check_apparmor),
                        ('KSM', _check_ksm),
                        ('Base store', _check_base_store))

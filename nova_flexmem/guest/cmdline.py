@@ -23,12 +23,14 @@ MAX_BYTES = 2047
 _FOLDER = re.compile(r'(/[A-Za-z0-9._+@:=%-]+)+')
 
 
-def build(boot, writes, direct_paths, extra_kernel_args):
+def build(boot, writes, direct_paths, reporting_order, extra_kernel_args):
     """Return the kernel command line.
 
     :param boot: a domain.Boot
     :param writes: the writes policy
     :param direct_paths: folders that lie directly on the delta
+    :param reporting_order: the guest hands free memory back in pieces of
+        2**reporting_order pages and more; None: it hands none back
     :param extra_kernel_args: more words, behind all others
     :raises: ValueError saying what about it can't be
     """
@@ -41,6 +43,8 @@ def build(boot, writes, direct_paths, extra_kernel_args):
                 ' paths without "..", spaces, commas or quotes')
     if direct_paths:
         words.append('flexmem.direct=' + ','.join(direct_paths))
+    if reporting_order is not None:
+        words.append(f'flexmem.reporting_order={reporting_order}')
     # hot-pluggable memory above 4 GiB makes guests reserve 64 MiB for swiotlb
     words += ['swiotlb=noforce', extra_kernel_args]
     line = ' '.join(word for word in words if word)

@@ -83,7 +83,7 @@ class Boot:
 
 
 def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
-              extra_kernel_args='', free_page_reporting=True):
+              extra_kernel_args='', reporting_order=0):
     """Return the FlexMem domain XML for a stock one.
 
     :param xml: libvirt domain XML, text
@@ -92,8 +92,9 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
     :param writes: 'disk' makes the root disk the delta, 'memory' removes it
     :param direct_paths: folders in the guest that lie directly on the delta
     :param extra_kernel_args: words behind all others on the command line
-    :param free_page_reporting: whether the guest hands free pages back to
-        the host, by way of its balloon
+    :param reporting_order: the guest hands free memory back to the host, by
+        way of its balloon, in pieces of 2**reporting_order pages and more;
+        None: it hands none back
     :raises: DomainRefused if the domain can't take a FlexMem device
     """
     root = xmledit.parse(xml)
@@ -103,12 +104,13 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
                              ' domain')
         fitness.check(root)
         _check_boot(boot)
-        line = cmdline.build(boot, writes, direct_paths, extra_kernel_args)
+        line = cmdline.build(boot, writes, direct_paths, reporting_order,
+                             extra_kernel_args)
         _set_delta(root, writes)
         _unset_boot(root)
         _set_features(root)
         dimm_slot = _set_memory(root, boot.size_bytes)
-        if free_page_reporting:
+        if reporting_order is not None:
             _set_free_page_reporting(root)
         _add_qemu_arguments(root, [
             # not in <os>: libvirt would hand the files of <kernel> and

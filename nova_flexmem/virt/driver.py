@@ -193,7 +193,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 device=record.device, writes=record.writes,
                 direct_paths=record.direct_paths,
                 extra_kernel_args=CONF.flexmem.extra_kernel_args,
-                free_page_reporting=CONF.flexmem.free_page_reporting)
+                reporting_order=flexmem_conf.reporting_order(CONF))
 
     def rescue(self, context, instance, network_info, image_meta, *args,
                **kwargs):

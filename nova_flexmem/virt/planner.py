@@ -23,6 +23,7 @@ from nova import exception as nova_exception
 from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem.base import base as base_module
+from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import domain
@@ -164,7 +165,9 @@ class Planner:
                           else CONF.flexmem.direct_paths))
         try:
             cmdline.build(domain.Boot.of(base), record.writes,
-                          record.direct_paths, CONF.flexmem.extra_kernel_args)
+                          record.direct_paths,
+                          flexmem_conf.reporting_order(CONF),
+                          CONF.flexmem.extra_kernel_args)
         except ValueError as e:
             raise exception.InstanceRefused(reason=str(e))
         return Plan(base, record, image_meta.id if link else None)

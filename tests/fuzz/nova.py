@@ -70,7 +70,7 @@ def direct_paths(data):
         kernel_args=form.text(texts.get('args', b'')), base_uuid='7',
         rootfs='erofs')
     try:
-        line = cmdline.build(boot, 'disk', paths, '')
+        line = cmdline.build(boot, 'disk', paths, 0, '')
     except ValueError:
         return
     assert line.isprintable() and len(line.encode()) <= cmdline.MAX_BYTES

@@ -30,6 +30,7 @@ from nova_flexmem.base import store as store_module
 from nova_flexmem.cmd import status
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
+from nova_flexmem.host import hugepages
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import preflight
 from nova_flexmem.host import privileged
@@ -211,6 +212,24 @@ class HostTest(StatusTest):
         self.assertEqual([], os.listdir(self.path))
 
 
+class HugePagesTest(StatusTest):
+
+    def check(self, missing, text=_LINES):
+        self.patch(hugepages, 'filled_in', lambda: missing)
+        return self.checks(text)._check_huge_pages()
+
+    def test_nothing_is_filled_in(self):
+        self.assert_success(self.check(0))
+
+    def test_filled_in(self):
+        self.assert_warning('max_ptes_none', self.check(511))
+
+    def test_nothing_is_handed_back_in_pieces(self):
+        for line in ('free_page_reporting = false',
+                     'free_page_reporting_order = 9'):
+            self.assert_success(self.check(511, f'{_LINES}{line}\n'))
+
+
 class AppArmorTest(StatusTest):
     """Without AppArmor; see tests.unit.host.test_apparmor for that."""
 
@@ -371,6 +390,7 @@ class CommandTest(StatusTest):
     def test_json_and_exit_codes(self):
         self.patch(preflight, 'check', lambda _conf: [
             preflight.Finding('one', True, 'seen')])
+        self.patch(hugepages, 'filled_in', lambda: 0)
         for text, code in ((_LINES, 0), ('', 1),
                            (f'{_LINES}[libvirt]\nimages_type = lvm', 2)):
             found, out, _err = self.run_main(
@@ -379,8 +399,8 @@ class CommandTest(StatusTest):
             self.assertEqual(code, found, out)
             checks = json.loads(out)['checks']
             self.assertEqual(
-                ['Nova', 'Configuration', 'Host', 'AppArmor', 'KSM',
-                 'Base store'],
+                ['Nova', 'Configuration', 'Host', 'Huge pages', 'AppArmor',
+                 'KSM', 'Base store'],
                 [check['check'] for check in checks])
             self.assertEqual(code, max(check['result'] for check in checks))
 

@@ -122,8 +122,14 @@ class TransformTest(testtools.TestCase):
                              .get('memory'))
 
     def test_free_page_reporting_can_be_left_out(self):
-        root = self._root(free_page_reporting=False)
+        root = self._root(reporting_order=None)
         self.assertIsNone(root.find('devices/memballoon'))
+        self.assertNotIn('reporting', self._line(reporting_order=None))
+
+    def test_smallest_piece_that_is_handed_back(self):
+        self.assertIn(' flexmem.reporting_order=0 ', self._line())
+        self.assertIn(' flexmem.reporting_order=9 ',
+                      self._line(reporting_order=9))
 
     def test_direct_paths_are_one_word(self):
         line = self._line(direct_paths=('/srv/a', '/b'))
