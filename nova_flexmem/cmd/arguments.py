@@ -32,6 +32,10 @@ def add(parser):
         '--image', metavar='FILE', help='image to use, raw or qcow2, with'
         ' cloud-init; default: a Debian image is made')
     parser.add_argument(
+        '--config-drive', action='store_true', help='give guests a config'
+        ' drive, so that cloud-init runs in them as in those of a cloud;'
+        ' always with --image')
+    parser.add_argument(
         '--ram-mib', type=at_least_one, default=512, metavar='MIB',
         help='RAM of each guest; default: %(default)s')
     parser.add_argument(
@@ -51,13 +55,18 @@ def add(parser):
 
 def guest_options(parsed_args, conf):
     """Return the kinds.Options that the arguments ask for."""
+    user_data = None
+    if parsed_args.image:
+        user_data = configdrive.control_shell()
+    elif parsed_args.config_drive:
+        # images that are made here have the control shell in them
+        user_data = configdrive.USER_DATA
     return kinds.Options(
         ram_mib=parsed_args.ram_mib,
         disk_bytes=parsed_args.disk_gib and parsed_args.disk_gib * GIB,
         device=parsed_args.device, writes=parsed_args.writes,
         direct_paths=tuple(conf.flexmem.direct_paths),
-        # images that are made here have the control shell in them
-        user_data=configdrive.control_shell() if parsed_args.image else None)
+        user_data=user_data)
 
 
 def image(parsed_args, conf, progress):

@@ -33,6 +33,9 @@ _LABEL = 'config-2'
 _QUIET = {'cloud_init_modules': ['bootcmd'], 'cloud_config_modules': [],
           'cloud_final_modules': []}
 
+#: For images with the control shell in them.
+USER_DATA = f'#cloud-config\n{json.dumps(_QUIET)}\n'
+
 #: Starts the guest's end without delaying the boot, and so that it neither
 #: waits for anything nor outlives the shutdown.
 _START = '''\
