@@ -36,8 +36,9 @@ from nova_flexmem.host import memory
 
 MIB = 1 << 20
 
-#: Guests hand free pages back in steps of 2 s (mm/page_reporting.c).
-_SETTLE_S = 15
+#: Guests hand free pages back a part every 2 s (mm/page_reporting.c), and
+#: drop what they read of their disks a minute after their start (base/init).
+_SETTLE_S = 60
 
 #: KSM has converged when so many whole scans bring less than this share;
 #: smart scanning passes over some pages in some of them.

@@ -76,6 +76,12 @@ update-grub
 '''
 
 
+_WAIT_FOR_FLUSH = '''\
+until [ "$(systemctl show --value -p ExecMainExitTimestampMonotonic \
+           flexmem-flush.service)" -gt 0 ]; do sleep 1; done
+'''
+
+
 class LifeTest:
     """What holds for every image; the classes below say which."""
 
@@ -153,6 +159,18 @@ class BookwormExt4Test(LifeTest, harness.GuestTestCase):
         guest = self.start(launch.flexmem('cloud-init', self.boot))
         guest.output('until test -e /run/config-drive-was-read; do sleep 1;'
                      ' done', timeout_s=600)
+
+    def test_what_the_boot_took_goes_back(self):
+        guest = self.start(self.launcher.flexmem('memory', self.boot))
+        self.assertEqual('0\n', guest.output(
+            'cat /sys/module/page_reporting/parameters/page_reporting_order'))
+        before = guest.meminfo()
+        guest.output(_WAIT_FOR_FLUSH, timeout_s=120)
+        after = guest.meminfo()
+        # what is read of block devices themselves
+        self.assertGreater(before['Buffers'], 2 << 20)
+        self.assertLess(after['Buffers'], 1 << 19)
+        self.assertEqual([], guest.system_state().failed_units)
 
     def test_upgrade_with_kernel(self):
         repository = os.path.join(self.folder, 'repository.iso')

@@ -23,8 +23,8 @@ from nova_flexmem import exception
 from nova_flexmem import process
 
 _APPLETS = """\
-cat chown chroot cp echo grep insmod mkdir mount mv od poweroff readlink rm \
-sh sleep stat switch_root sync tr""".split()
+cat chown chroot cp echo grep insmod ln mkdir mount mv od poweroff readlink \
+rm sh sleep stat switch_root sync tr""".split()
 
 _LISTING = '\n'.join([
     '.', 'bin', 'bin/busybox', *sorted(f'bin/{name}' for name in _APPLETS),
