@@ -10,10 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Guests that start at once from an image that the host does not have yet.
-
-Those of test_many build and use a base as well, but boot nothing.
-"""
+"""Guests that start at once from an image that the host does not have yet."""
 
 import collections
 import dataclasses

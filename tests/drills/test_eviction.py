@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Many processes at once: first uses of one image, and eviction."""
+"""Bases are removed by some processes while others use them."""
 
 import collections
 import multiprocessing
@@ -20,14 +20,11 @@ import time
 import traceback
 
 from nova_flexmem.base import base
-from nova_flexmem.base import builder
 from nova_flexmem.base import room
 from nova_flexmem.base import store as store_module
 from nova_flexmem import exception
 from tests.drills import harness
 from tests.unit.base import samples
-
-_BOOTS = 32
 
 _KEYS = [f'{number:032x}' for number in range(4)]
 _USING, _REMOVING = 8, 4
@@ -35,23 +32,7 @@ _SECONDS = 60
 _KINDS = ('prune', 'remove', 'make_room', 'clean')
 
 
-class ManyTest(harness.DrillTestCase):
-
-    def test_first_boots_at_once(self):
-        store = self.new_store()
-        answers = self._run([(_boot, store.path, harness.image(),
-                              f'instance-{number}')
-                             for number in range(_BOOTS)])
-        key, = store.keys()
-        self.assertEqual(['built'] + ['found'] * (_BOOTS - 1),
-                         sorted(answer for answer, in answers))
-        self.assertEqual(sorted(f'instance-{number}'
-                                for number in range(_BOOTS)),
-                         store.recorded_users(key))
-        self.assertEqual([], os.listdir(store.folder('builds')))
-        store.get(key).verify()
-        self.figures(boots=_BOOTS, builds=1,
-                     users=len(store.recorded_users(key)))
+class EvictionTest(harness.DrillTestCase):
 
     def test_eviction_against_use(self):
         """Bases are used and given back while others remove what they can."""
@@ -101,13 +82,6 @@ def _answer(answers, task):
         answers.put((function(*arguments),))
     except BaseException:
         answers.put(traceback.format_exc())
-
-
-def _boot(path, image, user):
-    store = store_module.Store(path)
-    found, new = builder.build(store, image)
-    store.use(found.key, user)
-    return 'built' if new else 'found'
 
 
 def _use(path, until, seed):
