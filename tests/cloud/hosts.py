@@ -72,6 +72,10 @@ class Hosts:
                           for line in self._log(node).splitlines())
                 for node in layout.NODES}
 
+    def scans(self, node):
+        """Return how often a host's nova-compute had KSM scan."""
+        return self._log(node).count('KSM has scanned for')
+
     def left(self, server_id):
         """Return what the hosts have of a server, a list."""
         found = []
