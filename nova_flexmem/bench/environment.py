@@ -38,7 +38,7 @@ def describe(ready):
         'accelerator': 'KVM' if accel.kvm_works() else
                        'TCG (emulation: ratios tell more than times)',
         'transparent huge pages': hugepages.chosen(),
-        'missing pages filled in for one': str(hugepages.filled_in()),
+        'pages that khugepaged fills in': str(hugepages.filled_in()),
         'read-ahead of the disk': _read_ahead(ready.raw),
         'load when it began': f'{os.getloadavg()[0]:.1f}'}
 
