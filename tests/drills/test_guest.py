@@ -171,9 +171,15 @@ class GuestTest(harness.DrillTestCase):
         self.assertEqual(digest.hexdigest(),
                          neighbour.output(_READ).split()[0])
 
-    def test_guest_writes_to_copy(self):
+    def test_guest_writes_to_copy_by_nvdimm(self):
+        self._write_to_copy('nvdimm')
+
+    def test_guest_writes_to_copy_by_virtio_pmem(self):
+        self._write_to_copy('virtio-pmem')
+
+    def _write_to_copy(self, device):
         """See that the means work where nothing is in their way."""
-        boot = domain.Boot.of(self.bases['nvdimm'])
+        boot = domain.Boot.of(self.bases[device])
         copy = dataclasses.replace(boot, root_pmem=os.path.join(
             self.folder, 'copy'))
         content = _content(boot)
@@ -181,7 +187,7 @@ class GuestTest(harness.DrillTestCase):
         def start():
             shutil.copyfile(boot.root_pmem, copy.root_pmem)
             os.chmod(copy.root_pmem, 0o666)
-            return self._start(copy, 'nvdimm', lambda xml: xml.replace(
+            return self._start(copy, device, lambda xml: xml.replace(
                 'readonly=on', 'readonly=off').replace(
                     'unarmed=on', 'unarmed=off'))
 
