@@ -31,6 +31,8 @@ from nova_flexmem import exception
 from nova_flexmem.host import ksm
 from nova_flexmem.host import memory
 
+_WITH_KSM = 'stock + KSM'
+
 #: With KSM: time for it to find what the newest guest has, before the next.
 _KSM_S = 30
 
@@ -67,12 +69,13 @@ def run(image, options, work_folder, progress):
     """
     with kinds.prepare(image, options.guest, work_folder, progress) as ready:
         described = environment.describe(ready)
-        tried = {'stock': _fit(ready, 'stock', options, progress)}
+        tried = {'stock': _fit(ready, 'stock', 'stock', options, progress)}
         if options.with_ksm:
             with ksm.always_on():
-                tried['stock + KSM'] = _fit(ready, 'stock', options, progress,
-                                            _KSM_S)
-        tried['flexmem'] = _fit(ready, 'flexmem', options, progress)
+                tried[_WITH_KSM] = _fit(ready, 'stock', _WITH_KSM, options,
+                                        progress, _KSM_S)
+        tried['flexmem'] = _fit(ready, 'flexmem', 'flexmem', options,
+                                progress)
     return results.Results(
         'fit', {**described, **{f'why no more, {kind}': why
                                 for kind, (_count, why) in tried.items()}},
@@ -82,8 +85,11 @@ def run(image, options, work_folder, progress):
                          for kind, (count, _why) in tried.items()})])
 
 
-def _fit(ready, kind, options, progress, wait_s=0):
-    """Return how many guests of a kind fit, and why no more do."""
+def _fit(ready, kind, label, options, progress, wait_s=0):
+    """Return how many guests of a kind fit, and why no more do.
+
+    :param label: what this is called; another for each call
+    """
     # so that the group is charged for the base
     for path in ready.image.boot.files:
         hostcache.drop(path)
@@ -92,9 +98,10 @@ def _fit(ready, kind, options, progress, wait_s=0):
             contextlib.ExitStack() as stack:
         patience_s = 600.0
         for count in range(options.most):
-            progress(f'{kind}: starting {count + 1} within the limit')
+            progress(f'{label}: starting {count + 1} within the limit')
             began = time.monotonic()
-            guest = ready.guest(kind, f'{kind}-{count + 1}')
+            guest = ready.guest(
+                kind, f'{label.replace(" ", "")}-{count + 1}')
             stack.callback(guest.destroy)
             try:
                 guest.start(lambda pid: group.take(
