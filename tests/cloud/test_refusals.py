@@ -17,6 +17,7 @@ import uuid
 
 import openstack
 
+from nova_flexmem.host import hugepages
 from nova_flexmem.host import ksm
 from tests.cloud import harness
 from tools.cloud import layout
@@ -92,6 +93,18 @@ class OtherProjectTest(harness.CloudTestCase):
 
 
 class StatusTest(harness.CloudTestCase):
+
+    def setUp(self):
+        super().setUp()
+        path = os.path.join(hugepages.FOLDER, hugepages.FILL)
+        if hugepages.filled_in():
+            with open(path, encoding='ascii') as f:
+                self.addCleanup(self._write, path, f.read())
+            self._write(path, '0')
+
+    def _write(self, path, text):
+        with open(path, 'w', encoding='ascii') as f:
+            f.write(text)
 
     def test_upgrade_check_passes_on_both_hosts(self):
         for node in layout.NODES:
