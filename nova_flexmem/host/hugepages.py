@@ -21,6 +21,8 @@ Source: Documentation/admin-guide/mm/transhuge.rst.
 
 import os
 
+from nova_flexmem.host import sysfs
+
 FOLDER = '/sys/kernel/mm/transparent_hugepage'
 
 #: The file that says how many missing pages khugepaged may fill in.
@@ -29,8 +31,7 @@ FILL = 'khugepaged/max_ptes_none'
 
 def chosen(folder=FOLDER):
     """Return who gets huge pages: always, madvise or never."""
-    text = _read(os.path.join(folder, 'enabled'))
-    return text.partition('[')[2].partition(']')[0] or 'never'
+    return _setting(folder, 'enabled', 'never')
 
 
 def filled_in(folder=FOLDER):
@@ -38,12 +39,11 @@ def filled_in(folder=FOLDER):
     # QEMU asks for huge pages (madvise), so "never" alone keeps it out
     if chosen(folder) == 'never':
         return 0
-    return int(_read(os.path.join(folder, FILL)) or 0)
+    return int(_setting(folder, FILL, '0'))
 
 
-def _read(path):
+def _setting(folder, name, without):
     try:
-        with open(path, encoding='ascii') as f:
-            return f.read()
-    except FileNotFoundError:  # a kernel without them
-        return ''
+        return sysfs.setting(os.path.join(folder, name))
+    except FileNotFoundError:  # a kernel without huge pages
+        return without

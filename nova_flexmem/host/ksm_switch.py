@@ -23,6 +23,7 @@ import json
 import os
 
 from nova_flexmem import exception
+from nova_flexmem.host import sysfs
 
 FOLDER = '/sys/kernel/mm/ksm'
 
@@ -194,13 +195,11 @@ def text(folder, name):
     :raises: KsmUnusable if the kernel has no KSM
     """
     try:
-        with open(os.path.join(folder, name), encoding='ascii') as f:
-            found = f.read().strip()
+        return sysfs.setting(os.path.join(folder, name))
     except OSError as e:
         raise exception.KsmUnusable(
             reason=f'{os.path.join(folder, name)}: {e.strerror}; this kernel'
             ' has no KSM, or it is not to be seen here')
-    return found.partition('[')[2].partition(']')[0] if '[' in found else found
 
 
 def number(folder, name):
