@@ -60,7 +60,7 @@ def guest_options(parsed_args, conf):
         user_data = configdrive.control_shell()
     elif parsed_args.config_drive:
         # images that are made here have the control shell in them
-        user_data = configdrive.USER_DATA
+        user_data = configdrive.quiet()
     return kinds.Options(
         ram_mib=parsed_args.ram_mib,
         disk_bytes=parsed_args.disk_gib and parsed_args.disk_gib * GIB,

@@ -33,9 +33,6 @@ _LABEL = 'config-2'
 _QUIET = {'cloud_init_modules': ['bootcmd'], 'cloud_config_modules': [],
           'cloud_final_modules': []}
 
-#: For images with the control shell in them.
-USER_DATA = f'#cloud-config\n{json.dumps(_QUIET)}\n'
-
 #: Starts the guest's end without delaying the boot, and so that it neither
 #: waits for anything nor outlives the shutdown.
 _START = '''\
@@ -69,8 +66,17 @@ def create(path, name, uuid, user_data):
                     '-J', '-R', '-o', path, folder, timeout_s=60)
 
 
+def quiet():
+    """Return a cloud-config, for images with the control shell in them."""
+    return _cloud_config(_QUIET)
+
+
 def control_shell():
     """Return the cloud-config that starts the control shell at every boot."""
     agent = base64.b64encode(shell.AGENT.encode()).decode()
-    config = _QUIET | {'bootcmd': [['sh', '-c', _START.format(agent=agent)]]}
+    return _cloud_config(
+        _QUIET | {'bootcmd': [['sh', '-c', _START.format(agent=agent)]]})
+
+
+def _cloud_config(config):
     return f'#cloud-config\n{json.dumps(config)}\n'
