@@ -31,12 +31,10 @@ from nova_flexmem.demo import launcher
 from nova_flexmem.demo import stock
 from nova_flexmem.guest import domain
 from nova_flexmem.virt import worker
+from tests.functional import harness
 
 #: Enough for the smallest guest.
 _FLAVOR = stock.Flavor(ram_mib=256, disk_bytes=256 << 20)
-
-#: Where many guests boot at once, TCG's timer is too late for Linux's check.
-_KERNEL_ARGS = 'no_timer_check'
 
 
 def use(path, image, user):
@@ -63,7 +61,7 @@ def main():
         launch = launcher.Launcher(connection, folder[0],
                                    hypervisor.domain_type(), _FLAVOR)
         with launch.flexmem('guest', domain.Boot.of(base),
-                            extra_kernel_args=_KERNEL_ARGS) as guest:
+                            extra_kernel_args=harness.NO_TIMER_CHECK) as guest:
             print(guest.pid, 'built' if new else 'found', flush=True)
             sys.stdin.read()
     store_module.Store(path).release(base.key, user)

@@ -48,8 +48,8 @@ _ROOTFS = {'nvdimm': 'erofs', 'virtio-pmem': 'ext4'}
 _ANSWER_S = 120
 
 #: A tenant's kernel takes what the tenant gives it. One that panics is to end
-#: the guest at once. On a busy host TCG's timer is too late for Linux's check.
-_KERNEL_ARGS = 'iomem=relaxed panic=-1 no_timer_check'
+#: the guest at once.
+_KERNEL_ARGS = f'iomem=relaxed panic=-1 {functional.NO_TIMER_CHECK}'
 _ENDS = '<on_reboot>destroy</on_reboot><devices>'
 
 _DISK = '''\

@@ -155,9 +155,9 @@ class MemoryTest(testtools.TestCase):
         return guest
 
     def _flexmem(self, name):
-        # on a busy host TCG's timer is too late for Linux's check
-        guest = self.launcher.flexmem(name, domain.Boot.of(self.base),
-                                      extra_kernel_args='no_timer_check')
+        guest = self.launcher.flexmem(
+            name, domain.Boot.of(self.base),
+            extra_kernel_args=harness.NO_TIMER_CHECK)
         guest.xml = _with_balloon(guest.xml)
         return guest
 
