@@ -161,7 +161,7 @@ class BookwormExt4Test(LifeTest, harness.GuestTestCase):
                      ' done', timeout_s=600)
 
     def test_what_the_boot_took_goes_back(self):
-        guest = self.start(self.launcher.flexmem('memory', self.boot))
+        guest = self.start(self.launcher.flexmem('flushed', self.boot))
         self.assertEqual('0\n', guest.output(
             'cat /sys/module/page_reporting/parameters/page_reporting_order'))
         before = guest.meminfo()
