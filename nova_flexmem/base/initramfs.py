@@ -40,14 +40,14 @@ def build(path, modules, folder):
     :param path: the file to write, a gzip-compressed newc archive
     :param modules: (name, content) of each module, in the order of loading
     :param folder: an empty folder to work in
-    :raises: ProgramFailed if busybox or cpio can't be used
+    :raises: ProgramFailed if busybox or cpio can't be used; OSError
     """
     root = os.path.join(folder, 'initramfs')
     for name in _FOLDERS:
         os.makedirs(os.path.join(root, name))
     _install_busybox(root)
-    shutil.copyfile(_INIT, os.path.join(root, 'init'))
-    os.chmod(os.path.join(root, 'init'), 0o755)
+    with open(_INIT, 'rb') as f:
+        _install(f.read(), os.path.join(root, 'init'))
     for name, content in modules:
         with open(os.path.join(root, 'modules', f'{name}.ko'), 'wb') as f:
             f.write(content)
@@ -58,20 +58,26 @@ def build(path, modules, folder):
 
 
 def _install_busybox(root):
-    target = os.path.join(root, 'bin', 'busybox')
     try:
-        shutil.copyfile(BUSYBOX, target)
+        with open(BUSYBOX, 'rb') as f:
+            busybox = f.read()
     except OSError as e:
         raise exception.ProgramFailed(
             program=BUSYBOX, reason=f'{e.strerror}; install busybox-static')
-    os.chmod(target, 0o755)
-    with open(target, 'rb') as f:
-        if b'/ld-linux-x86-64.so' in f.read(4096):
-            raise exception.ProgramFailed(
-                program=BUSYBOX, reason='it is not linked statically; install'
-                ' busybox-static')
+    if b'/ld-linux-x86-64.so' in busybox[:4096]:
+        raise exception.ProgramFailed(
+            program=BUSYBOX, reason='it is not linked statically; install'
+            ' busybox-static')
+    _install(busybox, os.path.join(root, 'bin', 'busybox'))
     for applet in _APPLETS:
         os.symlink('busybox', os.path.join(root, 'bin', applet))
+
+
+def _install(content, path):
+    # shutil's errors name what is copied where the target's disk is full
+    with open(path, 'xb') as f:
+        f.write(content)
+    os.chmod(path, 0o755)
 
 
 def _archive(root, path):

@@ -10,9 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import errno
 import gzip
 import hashlib
 import os
+import resource
 import subprocess
 
 import fixtures
@@ -105,6 +107,13 @@ class InitramfsTest(testtools.TestCase):
             self.skipTest('busybox-static is not installed')
         init = os.path.join(os.path.dirname(initramfs.__file__), 'init')
         subprocess.run([initramfs.BUSYBOX, 'sh', '-n', init], check=True)
+
+    def test_without_room_no_source_is_blamed(self):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        e = self.assertRaises(OSError, self.build)
+        self.assertEqual((errno.EFBIG, None), (e.errno, e.filename))
 
     def test_without_busybox(self):
         self.assert_refused('/nowhere/busybox')
