@@ -43,6 +43,7 @@ class Cgroup:
         self._path = os.path.join(
             _ROOT, '' if self._version_2 else 'memory',
             f'flexmem-bench-{uuid.uuid4().hex[:8]}')
+        self._refused = False
 
     def __enter__(self):
         try:
@@ -83,14 +84,24 @@ class Cgroup:
 
         What it has already stays charged to where it comes from, so that the
         limit is lowered by it.
+
+        :raises: OSError, after which ran_out() tells whether that is why
         """
         self._write('cgroup.procs', str(pid))
         self._limit_bytes -= charged_elsewhere_bytes
-        self._set_limit()
+        try:
+            self._set_limit()
+        except OSError as e:
+            # version 1 refuses a limit below what can not be reclaimed
+            self._refused = e.errno == errno.EBUSY
+            raise
 
-    @property
-    def oom_kills(self):
-        """How often the kernel killed one of its processes."""
+    def ran_out(self):
+        """Return whether its processes needed more memory than the limit."""
+        return self._refused or self._oom_kills() > 0
+
+    def _oom_kills(self):
+        """Return how often the kernel killed one of its processes."""
         name = 'memory.events' if self._version_2 else 'memory.oom_control'
         with open(os.path.join(self._path, name), encoding='ascii') as f:
             return int(dict(line.split() for line in f)['oom_kill'])

@@ -111,12 +111,12 @@ def _fit(ready, kind, label, options, progress, wait_s=0):
                 work(guest)
                 time.sleep(wait_s)
             except exception.DemoFailed as e:
-                if not group.oom_kills and time.monotonic() - began < (
-                        patience_s):
+                if group.ran_out():
+                    return count, 'out of memory'
+                if time.monotonic() - began < patience_s:
                     raise  # it failed for another reason
-                return count, ('out of memory' if group.oom_kills
-                               else f'too slow: {e}')
-            if group.oom_kills:
+                return count, f'too slow: {e}'
+            if group.ran_out():
                 return count, 'out of memory'
             if not count:
                 patience_s = (time.monotonic() - began) * _PATIENCE

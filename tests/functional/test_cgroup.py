@@ -12,6 +12,7 @@
 
 """The control group in which guests are tried, on this host's kernel."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -27,8 +28,10 @@ _TAKES_MEMORY = """
 import sys
 sys.stdin.readline()
 taken = b'x' * (int(sys.argv[1]) << 20)
-print('taken')
+print('taken', flush=True)
 """
+
+_HOLDS_MEMORY = f'{_TAKES_MEMORY}sys.stdin.readline()\n'
 
 
 class CgroupTest(testtools.TestCase):
@@ -48,18 +51,36 @@ class CgroupTest(testtools.TestCase):
         with subprocess.Popen(
                 [sys.executable, '-c', _TAKES_MEMORY, str(mib)], text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE) as popen:
-            group.take(popen.pid, charged_elsewhere_bytes)
-            popen.communicate('\n')
+            try:
+                group.take(popen.pid, charged_elsewhere_bytes)
+            finally:
+                popen.communicate('\n')
         return popen.returncode
 
     def test_limit(self):
         with cgroup.Cgroup(100 * MIB) as group:
             self.assertEqual(0, self._take(group, 60))
-            self.assertEqual(0, group.oom_kills)
+            self.assertFalse(group.ran_out())
             self.assertEqual(-9, self._take(group, 120))
-            self.assertEqual(1, group.oom_kills)
+            self.assertTrue(group.ran_out())
             path = group._path
         self.assertFalse(os.path.exists(path))
+
+    def test_no_room_for_what_is_charged_elsewhere(self):
+        with cgroup.Cgroup(100 * MIB) as group, subprocess.Popen(
+                [sys.executable, '-c', _HOLDS_MEMORY, '60'], text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            group.take(holder.pid, 0)
+            holder.stdin.write('\n')
+            holder.stdin.flush()
+            self.assertEqual('taken\n', holder.stdout.readline())
+            self.assertFalse(group.ran_out())
+            try:
+                self._take(group, 0, 60 * MIB)
+            except OSError as e:  # of version 1; version 2 kills
+                self.assertEqual(errno.EBUSY, e.errno)
+            self.assertTrue(group.ran_out())
+            holder.communicate('\n')
 
     def test_charged_elsewhere(self):
         with cgroup.Cgroup(100 * MIB) as group:
