@@ -21,6 +21,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ import time
 
 import mfusepy
 
-_FAULT, _COUNTS = 'user.fault', 'user.counts'
+_FAULT, _COUNTS, _FILES = 'user.fault', 'user.counts', 'user.files'
 _START_S = 15
 
 #: UTIME_NOW and UTIME_OMIT of utimensat(2).
@@ -49,7 +50,7 @@ class Fault:
     :ivar operations: as FUSE calls them
     :ivar after: how many of them go well before
     :ivar times: how many of them fail then, before they go well again
-    :ivar path: what must be in their path
+    :ivar path: a regular expression that their path must have a match of
     :ivar first_byte: and in the bytes that they read or write
     """
 
@@ -64,7 +65,7 @@ class Fault:
         if self.first_byte >= 0 and not (
                 extent and extent[0] <= self.first_byte < sum(extent)):
             return False
-        return self.path in path
+        return re.search(self.path, path) is not None
 
 
 class Mounted:
@@ -102,6 +103,13 @@ class Mounted:
         """Return {operation: how often} since fail(), and of 'failed'."""
         return json.loads(os.getxattr(self.path, _COUNTS))
 
+    def files(self):
+        """Return [(operation, path, how often)] since fail(), in order.
+
+        Of operations that ask for space alone.
+        """
+        return json.loads(os.getxattr(self.path, _FILES))
+
 
 class _Faulty(mfusepy.Operations):
 
@@ -117,6 +125,7 @@ class _Faulty(mfusepy.Operations):
             self._faults = [Fault(**fault) for fault in faults]
             self._hits = [0] * len(faults)
             self._counts = collections.Counter()
+            self._files = collections.Counter()
 
     def _at(self, operation, path, *extent):
         """Return the path in the folder, unless this is to fail.
@@ -127,6 +136,8 @@ class _Faulty(mfusepy.Operations):
             return self._folder
         with self._mutex:
             self._counts[operation] += 1
+            if operation in SPACE:
+                self._files[operation, path] += 1
             for number, fault in enumerate(self._faults):
                 if operation in fault.operations and fault.hits(path, extent):
                     self._hits[number] += 1
@@ -145,6 +156,11 @@ class _Faulty(mfusepy.Operations):
         if (path, name) == ('/', _COUNTS):
             with self._mutex:
                 return json.dumps(self._counts).encode()
+        if (path, name) == ('/', _FILES):
+            with self._mutex:
+                return json.dumps([
+                    (*key, count)
+                    for key, count in self._files.items()]).encode()
         return os.getxattr(self._folder + path, name, follow_symlinks=False)
 
     def getattr(self, path, fh=None):

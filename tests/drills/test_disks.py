@@ -12,9 +12,11 @@
 
 """Disks under a base store that are full, that fail, or that have no locks."""
 
+import collections
 import errno
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +50,10 @@ _SMALL_FOR_APPLIANCE_MIB = (16, 200)
 _LITTLE_BYTES = 1 << 20
 
 _DISK_MIB = 16
+
+#: In names, with what re.escape() adds: of a build's folder, of libguestfs.
+_RANDOM = re.compile(r'(?<=[0-9a-f]{32}\\\.)[0-9a-f]{8}$'
+                     r'|(?<=^libguestfs)\w+$')
 
 #: Linux writes 6 times to a SCSI disk before it gives up.
 _MORE_THAN_RETRIES = 8
@@ -215,6 +221,9 @@ class BuildsTest(harness.DrillTestCase):
         code, _out, error = self.command(store, 'build', self.image)
         self.assertEqual(0, code, error)
         self.counts = self.disk.counts()
+        self.asked = collections.Counter()
+        for operation, path, count in self.disk.files():
+            self.asked[operation, _pattern(path)] += count
         key, = store.keys()
         self.files = store.get(key).manifest.files
         # of a build that came to nothing, for the next one to take over
@@ -232,6 +241,13 @@ class BuildsTest(harness.DrillTestCase):
 
     def test_build_on_a_failing_disk(self):
         self._build_at(self._faults(errno.EIO, faulty.DISK))
+
+    def test_build_where_a_file_gets_no_space(self):
+        """Each file or folder that it makes: at first, and at last."""
+        self._build_at([
+            faulty.Fault(errno.ENOSPC, (operation,), after, path=path)
+            for (operation, path), count in self.asked.items()
+            for after in sorted({0, count - 1})])
 
     def test_build_where_one_operation_fails(self):
         """The first of its kind or the last, and all after it."""
@@ -290,11 +306,19 @@ class BuildsTest(harness.DrillTestCase):
     def _is_told(self, fault, store, error):
         """Return whether an error says what it can.
 
-        What fails for a moment is in the words of a helper program alone.
+        What fails for a moment, or for one file alone, is in the words of a
+        helper program alone.
         """
         named = store.path in error or self.image in error
-        return named and (fault.times < sys.maxsize
-                          or os.strerror(fault.number) in error)
+        passing = fault.path or fault.times < sys.maxsize
+        return named and (passing or os.strerror(fault.number) in error)
+
+
+def _pattern(path):
+    """Return what matches a path in a store, whatever is random in it."""
+    parts = path.split('/')[2:]
+    return '/' + '/'.join(
+        _RANDOM.sub('[^/]*', re.escape(part)) for part in parts) + '$'
 
 
 def _tree(folder):
