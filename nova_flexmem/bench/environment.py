@@ -17,8 +17,10 @@ import platform
 import time
 
 import libvirt
+from lxml import etree
 
 from nova_flexmem import accel
+from nova_flexmem.demo import hypervisor
 from nova_flexmem.host import hugepages
 from nova_flexmem.host import memory
 
@@ -37,6 +39,8 @@ def describe(ready):
         'libvirt': _version(libvirt.getVersion()),
         'accelerator': 'KVM' if accel.kvm_works() else
                        'TCG (emulation: ratios tell more than times)',
+        'CPU model of guests': ready.options.cpu_model or _host_model(
+            ready.launcher.connection),
         'transparent huge pages': hugepages.chosen(),
         'pages that khugepaged fills in': str(hugepages.filled_in()),
         'read-ahead of the disk': _read_ahead(ready.raw),
@@ -47,6 +51,15 @@ def _version(number):
     # as libvirt counts: major * 1,000,000 + minor * 1,000 + release
     return (f'{number // 1_000_000}.{number // 1_000 % 1_000}'
             f'.{number % 1_000}')
+
+
+def _host_model(connection):
+    """Return which CPU model libvirt gives a guest that has the host's."""
+    capabilities = connection.getDomainCapabilities(
+        virttype=hypervisor.domain_type())
+    model = etree.fromstring(capabilities).findtext(
+        "cpu/mode[@name='host-model']/model")
+    return f'{model}, the host model'
 
 
 def _read_ahead(path):

@@ -39,6 +39,9 @@ def add(parser):
         '--ram-mib', type=at_least_one, default=512, metavar='MIB',
         help='RAM of each guest; default: %(default)s')
     parser.add_argument(
+        '--cpu-model', metavar='MODEL', help='CPU model of each guest, one of'
+        ' "virsh cpu-models x86_64"; default: the host model, as with Nova')
+    parser.add_argument(
         '--disk-gib', type=at_least_one, metavar='GIB',
         help='size of each guest\'s disk, be it overlay or delta;'
         ' default: the image\'s virtual size')
@@ -64,6 +67,7 @@ def guest_options(parsed_args, conf):
     return kinds.Options(
         ram_mib=parsed_args.ram_mib,
         disk_bytes=parsed_args.disk_gib and parsed_args.disk_gib * GIB,
+        cpu_model=parsed_args.cpu_model,
         device=parsed_args.device, writes=parsed_args.writes,
         direct_paths=tuple(conf.flexmem.direct_paths),
         user_data=user_data)

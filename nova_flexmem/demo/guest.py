@@ -157,6 +157,14 @@ class Guest:
         self.output(_SOON.format('poweroff'))
         self._wait_gone(timeout_s)
 
+    def suspend(self):
+        """Stop the guest's processor; its clock stops with it."""
+        self._domain.suspend()
+
+    def resume(self):
+        """Let a suspended guest go on."""
+        self._domain.resume()
+
     def cut_power(self):
         """End the guest as a power cut of its host would."""
         os.kill(self.pid, signal.SIGKILL)

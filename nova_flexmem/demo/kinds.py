@@ -49,11 +49,13 @@ class Options:
 
     :ivar disk_bytes: of the root disk, overlay or delta; None means the
         image's virtual size
+    :ivar cpu_model: a CPU model of libvirt's; None means the host model
     :ivar user_data: for cloud-init; None means no config drive
     """
 
     ram_mib: int = 512
     disk_bytes: int | None = None
+    cpu_model: str | None = None
     device: str = 'nvdimm'
     writes: str = 'disk'
     direct_paths: tuple[str, ...] = ()
@@ -106,7 +108,8 @@ def prepare(image, options, work_folder,
         process.run('qemu-img', 'convert', '-f', image.format, '-O', 'raw',
                     image.path, raw, timeout_s=_CONVERT_TIMEOUT_S)
         flavor = stock.Flavor(options.ram_mib,
-                              options.disk_bytes or os.path.getsize(raw))
+                              options.disk_bytes or os.path.getsize(raw),
+                              options.cpu_model)
         with hypervisor.connect(folder) as connection:
             yield Kinds(folder, raw, launcher.Launcher(
                 connection, folder, hypervisor.domain_type(), flavor,

@@ -27,9 +27,6 @@ from lxml import etree
 
 from nova_flexmem import process
 
-#: Nova's CPU model for virt_type qemu; with kvm it takes host-model.
-_TCG_CPU_MODEL = 'Nehalem'
-
 #: As Nova's [libvirt] tb_cache_size: TCG would keep up to 1 GiB of translated
 #: code per guest, which says nothing about guests on KVM.
 _TCG_CACHE_MIB = 64
@@ -37,10 +34,15 @@ _TCG_CACHE_MIB = 64
 
 @dataclasses.dataclass(frozen=True)
 class Flavor:
-    """What a guest gets."""
+    """What a guest gets.
+
+    :ivar cpu_model: a CPU model of libvirt's; None means the host model, as
+        with Nova
+    """
 
     ram_mib: int
     disk_bytes: int
+    cpu_model: str | None = None
 
 
 def create_disk(path, image, flavor):
@@ -69,13 +71,10 @@ def domain_xml(*, name, uuid, domain_type, flavor, folder,
     features = _child(domain, 'features')
     for feature in ('acpi', 'apic', 'vmcoreinfo'):
         _child(features, feature)
-    if domain_type == 'kvm':
-        _child(domain, 'cpu', mode='host-model', match='exact')
-    else:
+    if domain_type == 'qemu':
         _child(_child(features, 'tcg'), 'tb-cache', str(_TCG_CACHE_MIB),
                unit='MiB')
-        cpu = _child(domain, 'cpu', mode='custom', match='exact')
-        _child(cpu, 'model', _TCG_CPU_MODEL)
+    _cpu(domain, flavor.cpu_model)
     clock = _child(domain, 'clock', offset='utc')
     _child(clock, 'timer', name='pit', tickpolicy='delay')
     _child(clock, 'timer', name='rtc', tickpolicy='catchup')
@@ -130,6 +129,16 @@ def _disk(devices, device, path, disk_format, target, bus):
     _child(disk, 'target', dev=target, bus=bus)
     if device == 'cdrom':
         _child(disk, 'readonly')
+
+
+def _cpu(domain, model):
+    if model is None:
+        _child(domain, 'cpu', mode='host-model', match='exact')
+    else:
+        # what of the model the host can't do is left out
+        cpu = _child(domain, 'cpu', mode='custom', match='exact',
+                     check='none')
+        _child(cpu, 'model', model)
 
 
 def _child(parent, tag, text=None, **attributes):

@@ -21,10 +21,11 @@ from nova_flexmem.guest import domain
 _MIB = 1 << 20
 
 
-def _xml(domain_type='qemu', disk_format='qcow2'):
+def _xml(domain_type='qemu', disk_format='qcow2', cpu_model=None):
     return stock.domain_xml(
         name='guest-1', uuid='c7a5fdbd-edaf-9455-926a-d65c16db1809',
-        domain_type=domain_type, flavor=stock.Flavor(512, 4096 * _MIB),
+        domain_type=domain_type,
+        flavor=stock.Flavor(512, 4096 * _MIB, cpu_model),
         folder=stock.Folder('/guests/1'), disk_format=disk_format,
         config_drive=True)
 
@@ -48,7 +49,15 @@ class StockTest(testtools.TestCase):
             'features/tcg/tb-cache'))
         kvm = etree.fromstring(_xml('kvm'))
         self.assertIsNone(kvm.find('features/tcg'))
-        self.assertEqual('host-model', kvm.find('cpu').get('mode'))
+
+    def test_cpu_is_the_host_model_or_the_one_asked_for(self):
+        for domain_type in ('qemu', 'kvm'):
+            cpu = etree.fromstring(_xml(domain_type)).find('cpu')
+            self.assertEqual('host-model', cpu.get('mode'))
+            cpu = etree.fromstring(
+                _xml(domain_type, cpu_model='Nehalem')).find('cpu')
+            self.assertEqual('custom', cpu.get('mode'))
+            self.assertEqual('Nehalem', cpu.findtext('model'))
 
     def test_becomes_a_flexmem_domain(self):
         boot = domain.Boot(
