@@ -17,6 +17,7 @@ doc/source/bench_boot_io.rst tells what each figure means.
 
 import contextlib
 import dataclasses
+import itertools
 
 from nova_flexmem.bench import bootphases
 from nova_flexmem.bench import direct as direct_module
@@ -76,29 +77,38 @@ class Boot:
         self._rows: list[dict] = []
 
     def run(self):
-        """Measure all kinds; returns a row, a dict, for each start."""
-        for kind in KINDS:
-            if kind != 'direct' or self._direct:
-                self._measure(kind)
+        """Measure all kinds; returns a row, a dict, for each start.
+
+        The kinds take turns, so that a host that becomes slower or faster
+        meanwhile does so for all.
+        """
+        with contextlib.ExitStack() as stack:
+            neighbours: dict[str, list] = {
+                kind: [] for kind in KINDS if kind != 'direct' or self._direct}
+            for count in sorted(set(self._options.neighbours)):
+                for kind, running in neighbours.items():
+                    while len(running) < count:
+                        running.append(stack.enter_context(
+                            self._neighbour(kind, len(running) + 1)))
+                for cache, number, kind in itertools.product(
+                        CACHES, range(1, self._options.starts + 1),
+                        neighbours):
+                    self._progress(f'{kind}: {count} neighbours, {cache}'
+                                   f' cache, start {number}')
+                    with _resumed(neighbours[kind]):
+                        self._start(kind, count, cache, number)
+            self._progress('ending the guests')
         return self._rows
 
-    def _measure(self, kind):
-        with contextlib.ExitStack() as stack:
-            running = 0
-            for count in sorted(set(self._options.neighbours)):
-                while running < count:
-                    running += 1
-                    self._progress(f'{kind}: booting neighbour {running}')
-                    neighbour = stack.enter_context(
-                        self._guest(kind, f'{kind}-neighbour-{running}'))
-                    neighbour.wait_shell()
-                    neighbour.wait_multi_user()
-                for cache in CACHES:
-                    for number in range(1, self._options.starts + 1):
-                        self._progress(f'{kind}: {count} neighbours, {cache}'
-                                       f' cache, start {number}')
-                        self._start(kind, count, cache, number)
-            self._progress(f'{kind}: ending the guests')
+    @contextlib.contextmanager
+    def _neighbour(self, kind, number):
+        """Give a guest that has booted, and is suspended."""
+        self._progress(f'{kind}: booting neighbour {number}')
+        with self._guest(kind, f'{kind}-neighbour-{number}') as neighbour:
+            neighbour.wait_shell()
+            neighbour.wait_multi_user()
+            neighbour.suspend()
+            yield neighbour
 
     def _start(self, kind, count, cache, number):
         guest = self._guest(kind, f'{kind}-{count}-{cache}-{number}')
@@ -129,6 +139,16 @@ class Boot:
         if kind == 'direct':
             return self._ready.raw, self._direct.kernel, self._direct.initrd
         return (self._ready.raw,)
+
+
+@contextlib.contextmanager
+def _resumed(guests):
+    """Let suspended guests run in the context."""
+    for each in guests:
+        each.resume()
+    yield
+    for each in guests:
+        each.suspend()
 
 
 def figures(rows):
