@@ -120,4 +120,4 @@ def _fit(ready, kind, label, options, progress, wait_s=0):
                 return count, 'out of memory'
             if not count:
                 patience_s = (time.monotonic() - began) * _PATIENCE
-    return options.most, 'not tried'
+    return options.most, f'no more than {options.most} are tried'
