@@ -13,6 +13,7 @@
 """The delta as Nova's root disk: in the format of the host's image backend."""
 
 import contextlib
+import json
 import os
 
 from oslo_utils import fileutils
@@ -20,10 +21,15 @@ from oslo_utils import fileutils
 from nova import exception as nova_exception
 
 from nova_flexmem.base import delta
+from nova_flexmem.base import disk
 from nova_flexmem.base import source
 from nova_flexmem import process
 
+MIB = 1 << 20
+
+#: Seconds that a helper may take, and how fast it is at least, in bytes/s.
 _TIMEOUT_S = 600
+_SPEED = 20 * MIB
 
 #: The flavor limits the size of snapshots.
 _ANY_SIZE = 1 << 62
@@ -42,18 +48,18 @@ def provide(backend, size_bytes, snapshot=None):
         stands on its own; FlavorDiskSmallerThanImage
     """
     if backend.exists():
-        if size_bytes > backend.get_disk_size(backend.path):
+        if size_bytes > _size_bytes(backend.path, backend.driver_format):
             _resize(backend.path, backend.driver_format, size_bytes)
         return False
     if snapshot is None:
-        with _publishing(backend) as path:
+        with _publishing(backend, size_bytes) as path:
             delta.create(path, size_bytes)
         return True
     with snapshot as file:
         found = source.inspect(file, max_virtual_size_bytes=_ANY_SIZE)
         check_size(size_bytes, found.virtual_size_bytes)
-        with _publishing(backend) as path:
-            _convert(file, found.format, path, 'raw')
+        with _publishing(backend, size_bytes) as path:
+            _convert(file, found.format, path, 'raw', size_bytes)
             _resize(path, 'raw', size_bytes)
     return True
 
@@ -69,30 +75,62 @@ def check_size(size_bytes, needed_bytes):
 
 
 @contextlib.contextmanager
-def _publishing(backend):
-    """Give the path for a raw disk, which then appears as the backend's."""
+def _publishing(backend, size_bytes):
+    """Give the path for a raw disk, which then appears as the backend's.
+
+    It is on the disk then: Nova deletes the snapshot that a shelved instance
+    came back from.
+    """
     raw, ready = f'{backend.path}.raw', f'{backend.path}.ready'
     try:
         fileutils.delete_if_exists(raw)  # of a nova-compute that was killed
         yield raw
         if backend.driver_format == 'raw':
+            _pin_format(backend)
             os.rename(raw, ready)
         else:
-            _convert(raw, 'raw', ready, backend.driver_format)
+            _convert(raw, 'raw', ready, backend.driver_format, size_bytes)
         if backend.preallocate:
-            process.run('fallocate', '-n', '-l', str(os.path.getsize(raw)),
-                        ready, timeout_s=_TIMEOUT_S)
+            _run('fallocate', '-n', '-l', str(size_bytes), ready,
+                 size_bytes=size_bytes)
+        disk.sync(ready)
         os.rename(ready, backend.path)
+        disk.sync(os.path.dirname(backend.path))
     finally:
         fileutils.delete_if_exists(raw)
         fileutils.delete_if_exists(ready)
 
 
-def _convert(path, path_format, target, target_format):
-    process.run('qemu-img', 'convert', '-f', path_format, '-O', target_format,
-                path, target, timeout_s=_TIMEOUT_S)
+def _pin_format(backend):
+    """Have Nova take a raw disk for raw, whatever it begins with.
+
+    Nova asks a raw disk itself what it is, when it first sees it, and keeps
+    the answer in disk.info. What a tenant put into a snapshot may begin like
+    a qcow2 whose backing file is a file of the host.
+    """
+    backend._get_driver_format = lambda: 'raw'
+    backend.driver_format = backend.resolve_driver_format()
+
+
+def _size_bytes(path, path_format):
+    found = process.run('qemu-img', 'info', '--output=json', '-f', path_format,
+                        path, timeout_s=_TIMEOUT_S)
+    return json.loads(found)['virtual-size']
+
+
+def _convert(path, path_format, target, target_format, size_bytes):
+    _run('qemu-img', 'convert', '-f', path_format, '-O', target_format,
+         path, target, size_bytes=size_bytes)
 
 
 def _resize(path, path_format, size_bytes):
-    process.run('qemu-img', 'resize', '-q', '-f', path_format, path,
-                str(size_bytes), timeout_s=_TIMEOUT_S)
+    _run('qemu-img', 'resize', '-q', '-f', path_format, path, str(size_bytes),
+         size_bytes=size_bytes)
+
+
+def _run(*argv, size_bytes):
+    """Run a helper that may write a disk of a size, and a qcow2's tables."""
+    seconds = _TIMEOUT_S + size_bytes // _SPEED
+    process.run(*argv, timeout_s=seconds, limits=process.Limits(
+        file_size_bytes=size_bytes + size_bytes // 64 + 64 * MIB,
+        cpu_s=seconds))

@@ -119,6 +119,41 @@ class RootDiskTest(testtools.TestCase):
         with open(__file__, 'rb') as f:
             self.assertEqual(f.read(), kept)
 
+    def test_a_snapshot_that_begins_like_another_format(self):
+        # whose backing file is one of the host's
+        inner = os.path.join(self.folder, 'inner')
+        snapshot = os.path.join(self.folder, 'snapshot')
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-b',
+                        '/etc/hostname', '-F', 'raw', inner, '64M'],
+                       check=True)
+        subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2',
+                        inner, snapshot], check=True)
+        for kind, disk_format in ((imagebackend.Flat, 'raw'),
+                                  (imagebackend.Qcow2, 'qcow2')):
+            rootdisk.provide(self.backend(kind), 512 * MIB,
+                             contextlib.nullcontext(snapshot))
+            self.assertNotIn('backing-filename', info(self.path, disk_format))
+            self.assertEqual(disk_format, self.backend(kind).driver_format)
+            self.assertFalse(rootdisk.provide(self.backend(kind), 600 * MIB))
+            self.assertEqual(600 * MIB,
+                             info(self.path, disk_format)['virtual-size'])
+            os.unlink(self.path)
+            os.unlink(os.path.join(self.folder, 'disk.info'))
+
+    def test_of_a_large_flavor(self):
+        snapshot = os.path.join(self.folder, 'snapshot')
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', snapshot,
+                        '80G'], check=True)
+        for kind, disk_format in ((imagebackend.Flat, 'raw'),
+                                  (imagebackend.Qcow2, 'qcow2')):
+            for size_gib in (80, 100):
+                rootdisk.provide(self.backend(kind), size_gib << 30,
+                                 contextlib.nullcontext(snapshot))
+                self.assertEqual(size_gib << 30, info(
+                    self.path, disk_format)['virtual-size'])
+            os.unlink(self.path)
+            os.unlink(os.path.join(self.folder, 'disk.info'))
+
     def test_a_snapshot_that_is_too_large_or_that_leans_on_another_file(self):
         snapshot = os.path.join(self.folder, 'snapshot')
         subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', snapshot,
