@@ -23,10 +23,10 @@ import threading
 import time
 import uuid
 
-from oslo_concurrency import lockutils
 from oslo_concurrency import processutils
 from oslo_log import log
 from oslo_utils import fileutils
+from oslo_utils import units
 from oslo_utils import uuidutils
 
 from nova.virt import images
@@ -34,6 +34,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem.base import base as base_module
 from nova_flexmem.base import disk
+from nova_flexmem.base import room
 from nova_flexmem.base import store as store_module
 from nova_flexmem import exception
 from nova_flexmem.virt import layered
@@ -222,8 +223,7 @@ class Bases:
         return None if key is None else self.store.get(key)
 
     def _locked(self, name):
-        return lockutils.lock(f'flexmem-need-{name}', external=True,
-                              lock_path=self.store.folder('locks'))
+        return self.store.lock(f'need-{name}')
 
     def _build(self, context, owner, image_id, name):
         image = self._image_api.get(context, image_id)
@@ -262,11 +262,18 @@ class Bases:
             with store.lock(key), store.build_folder(key) as build_folder:
                 folder = os.path.join(build_folder, key)
                 os.mkdir(folder)
-                for name in (base_module.MANIFEST, *base_module.FILES):
+
+                def bring(name):
                     libvirt_utils.copy_image(
                         os.path.join(store.folder('bases'), key, name),
                         os.path.join(folder, name), host=host, receive=True)
+
+                bring(base_module.MANIFEST)
                 brought = base_module.Base(folder)
+                self._make_room(sum(file.size_bytes for file
+                                    in brought.manifest.files.values()))
+                for name in base_module.FILES:
+                    bring(name)
                 if root_sha256(brought) != record.root_sha256:
                     raise exception.BaseDamaged(
                         path=folder, key=key, reason='it is not the base that'
@@ -279,6 +286,11 @@ class Bases:
                         {'key': key, 'host': host, 'e': e})
             return None
         return store.require(key)
+
+    def _make_room(self, size_bytes):
+        limit_bytes = self._group.max_store_size_gib * units.Gi
+        if limit_bytes:
+            room.make_room(self.store, size_bytes, limit_bytes)
 
 
 def root_sha256(base):

@@ -20,6 +20,7 @@ import os
 
 from oslo_log import log
 
+from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 import nova.conf
@@ -35,7 +36,9 @@ from nova_flexmem import exception
 from nova_flexmem.guest import domain
 from nova_flexmem.guest import rescue as guest_rescue
 from nova_flexmem.host import report
+from nova_flexmem.virt import allocations
 from nova_flexmem.virt import bases
+from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import moves
@@ -61,6 +64,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         self._planner = planner.Planner(self._bases, self._image_api,
                                         self._readiness.wait)
         self._plans = {}
+        self._allocations = allocations.Allocations()
         self._scans = scans.Scans(CONF.flexmem, self._host)
 
     def init_host(self, host):
@@ -84,6 +88,10 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             change = (provider_tree.add_traits if fit
                       else provider_tree.remove_traits)
             change(nodename, layered.TRAIT)
+        self._allocations.restore(
+            self.virtapi.reportclient,
+            lambda uuid: os.path.isdir(
+                os.path.join(CONF.instances_path, uuid)))
 
     def _get_disk_size_reserved_for_image_cache(self):
         reserved = super()._get_disk_size_reserved_for_image_cache()
@@ -136,8 +144,13 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         """
         if not evacuate:
             with errors.refusing():
-                self._plan(context, instance, image_meta, network_info,
-                           block_device_info, anew=True)
+                try:
+                    self._plan(context, instance, image_meta, network_info,
+                               block_device_info, anew=True)
+                except Exception:
+                    self._allocations.keep(
+                        context, self.virtapi.reportclient, instance.uuid)
+                    raise
         raise NotImplementedError()
 
     def _plan(self, context, instance, image_meta, network_info,
@@ -228,6 +241,12 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             self._release(instance)
         return deleted
 
+    def attach_interface(self, context, instance, image_meta, vif):
+        if self._record(instance):
+            with errors.shown():
+                eligibility.check_interface(vif)
+        super().attach_interface(context, instance, image_meta, vif)
+
     # -- snapshots
 
     def snapshot(self, context, instance, image_id, *args, **kwargs):
@@ -235,7 +254,16 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         if record:
             with errors.reporting(context, instance, 'flexmem_snapshot'):
                 layered.check(context, self._image_api, record)
+                self._check_stopped_for_snapshot(instance)
         super().snapshot(context, instance, image_id, *args, **kwargs)
+
+    def _check_stopped_for_snapshot(self, instance):
+        # Nova would suspend it for that
+        if (CONF.workarounds.disable_libvirt_livesnapshot and
+                self.get_info(instance).state != power_state.SHUTDOWN):
+            raise exception.InstanceRefused(
+                reason='snapshots of running instances are switched off here'
+                ' ([workarounds] disable_libvirt_livesnapshot); stop it first')
 
     def _create_snapshot_metadata(self, image_meta, instance, *args,
                                   **kwargs):

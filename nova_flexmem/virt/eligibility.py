@@ -62,6 +62,14 @@ def check_flavor(instance, flavor, image_meta):
     _raise(_of_flavor(instance, flavor, image_meta))
 
 
+def check_interface(vif):
+    """Check that a port suits an instance that uses FlexMem.
+
+    :raises: InstanceRefused
+    """
+    _raise(_of_interface(vif))
+
+
 def _raise(findings):
     for found, reason in findings:
         if found:
@@ -115,9 +123,13 @@ def _of_flavor(instance, flavor, image_meta):
            'it needs Secure Boot, but would start its kernel without firmware')
 
 
+def _of_interface(vif):
+    yield vif['vnic_type'] in _DIRECT_VNICS, _HOST_DEVICE
+
+
 def _of_devices(instance, image_meta, network_info, block_device_info):
-    yield (any(vif['vnic_type'] in _DIRECT_VNICS for vif in network_info),
-           _HOST_DEVICE)
+    for vif in network_info:
+        yield from _of_interface(vif)
     disk = blockinfo.get_disk_info(
         CONF.libvirt.virt_type, instance, image_meta,
         block_device_info)['mapping']['disk']

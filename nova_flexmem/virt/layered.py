@@ -89,6 +89,8 @@ def link(context, image_api, instance, image_meta):
     :raises: ImageRefused if whoever boots it can't see what it lies on, or
         that is no Glance id
     """
+    if not image_meta.obj_attr_is_set('id'):
+        return None  # the properties are those of a volume's image
     # an instance that is unshelved has the metadata of its first image
     if (f'image_{BASE_IMAGE}' not in instance.system_metadata and
             TRAIT not in image_meta.properties.get('traits_required', [])):

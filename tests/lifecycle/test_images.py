@@ -15,6 +15,8 @@
 
 import os
 
+from nova import context
+
 from tests.lifecycle import harness
 from tests.lifecycle import servers
 
@@ -41,13 +43,24 @@ class RebuildTest(harness.NovaTestCase):
         self.assertNotEqual(key, self.base_key(server))
 
         # what can't be built leaves the server as it was
+        held = self.allocations(server)
+        self.assertNotEqual({}, held)
         broken = self.add_image('other', flexmem_policy='disabled')
         self.assertIn('contradict', self.why_refused(
             server, 'rebuild', {'imageRef': broken}))
+        self._run_periodics()
+        self.assertEqual(held, self.allocations(server))
         self.hear(server, 1, image='other')
         self.act(server, 'reboot', {'type': 'HARD'})
         self.hear(server, 2, **harness.FLEXMEM, image='other')
         self.delete(server)
+
+    def allocations(self, server):
+        """Return what a server holds in Placement: {provider: resources}."""
+        found = self.compute.manager.reportclient.get_allocs_for_consumer(
+            context.get_admin_context(), server['id'])
+        return {provider: each['resources'] for provider, each
+                in found['allocations'].items()}
 
 
 class RescueTest(harness.NovaTestCase):

@@ -10,8 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import dataclasses
 import errno
 import os
+import shutil
 import types
 from unittest import mock
 
@@ -22,6 +24,8 @@ from nova.virt import images
 
 from nova_flexmem import exception
 from nova_flexmem.virt import bases
+from tests.unit.base import samples
+from tests.unit.virt import test_record
 
 
 class DownloadTest(testtools.TestCase):
@@ -55,3 +59,44 @@ class DownloadTest(testtools.TestCase):
                       OSError('of a library')):
             self.assertRaises(type(error), self.download, error)
             self.assertEqual([], os.listdir(self.folder))
+
+
+class BringTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.here, self.there = (
+            bases.Bases(types.SimpleNamespace(
+                store_path=self.useFixture(fixtures.TempDir()).path,
+                max_parallel_builds=1, max_store_size_gib=1), None)
+            for _host in range(2))
+        samples.publish(self.there.store, '0' * 32)
+        self.patch(bases.libvirt_utils, 'copy_image', self.copy)
+        self.patch(bases.worker, 'call', lambda *_args, **_kwargs: None)
+
+    def copy(self, source, target, host, receive):
+        self.assertEqual(('there', True), (host, receive))
+        shutil.copy(source.replace(self.here.store.path,
+                                   self.there.store.path), target)
+
+    def bring(self):
+        found = self.there.store.require('0' * 32)
+        record = dataclasses.replace(
+            test_record.RECORD, root_sha256=bases.root_sha256(found),
+            image_sha256=found.manifest.image_sha256)
+        return self.here.of_record(None, None, record, 'there')
+
+    def test_from_the_host_where_the_instance_was(self):
+        self.assertEqual('0' * 32, self.bring().key)
+        self.assertEqual(['0' * 32], self.here.store.keys())
+
+    def test_bases_that_nobody_uses_make_room(self):
+        samples.publish(self.here.store, '1' * 32)
+        asked = []
+        self.patch(bases.room, 'make_room', lambda store, *sizes: (
+            asked.append(sizes), store.remove('1' * 32)))
+        self.bring()
+        self.assertEqual(['0' * 32], self.here.store.keys())
+        files = self.there.store.require('0' * 32).manifest.files.values()
+        self.assertEqual([(sum(file.size_bytes for file in files), 1 << 30)],
+                         asked)

@@ -91,6 +91,13 @@ class EligibilityTest(testtools.TestCase):
         self.assert_refused('bus ide', properties={'hw_disk_bus': 'ide'})
         self.assert_refused('bus scsi', properties={'hw_disk_bus': 'scsi'})
 
+    def test_ports_that_are_attached(self):
+        eligibility.check_interface({'vnic_type': 'normal'})
+        for vnic_type in ('direct', 'vdpa', 'macvtap'):
+            self.assertRaises(exception.InstanceRefused,
+                              eligibility.check_interface,
+                              {'vnic_type': vnic_type})
+
     def test_huge_pages(self):
         def topology(pagesize):
             return objects.InstanceNUMATopology(cells=[

@@ -61,6 +61,13 @@ class LinkTest(testtools.TestCase):
         self.meta = objects.ImageMeta.from_dict({'id': SNAPSHOT})
         self.assertIsNone(self.link(None))
 
+    def test_a_volume_with_the_properties_of_one_is_none(self):
+        # Nova makes this of a volume's metadata: it has no id
+        self.meta = objects.ImageMeta.from_dict(
+            {'properties': self.snapshot['properties']})
+        self.assertIsNone(self.link(None, **{
+            f'image_{layered.BASE_IMAGE}': BASE}))
+
     def test_the_trait_alone_makes_no_snapshot(self):
         self.assertIsNone(self.link(Images(the_snapshot=image())))
 
