@@ -21,7 +21,6 @@ import base64
 import dataclasses
 import datetime
 import os
-import uuid
 
 from oslo_concurrency import lockutils
 from oslo_log import log
@@ -46,8 +45,6 @@ from nova_flexmem import exception
 LOG = log.getLogger(__name__)
 
 GIB = 1 << 30
-
-_NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +132,6 @@ class _Build:
         self._folder = folder
         self._options = options
         self._progress = progress
-        self._uuid = str(uuid.uuid5(_NAMESPACE, key))
         self._target = self._path('base')
         self._filesystem = self._path('rootfs')
 
@@ -166,16 +162,18 @@ class _Build:
             self._progress('measuring the files', None)
             content = rootfs_module.measure(a)
             driver = self._rootfs_driver(kernel, content)
-            self._make_root(a, driver, target.device, content)
+            identity = store_module.uuid_of(self._sha256, driver.name)
+            self._make_root(a, driver, target.device, content, identity)
         os.unlink(copy)
         self._progress('writing the initramfs', None)
         self._write_kernel(kernel)
         content_bytes = driver.size_bytes(self._filesystem)
-        files = {base.ROOT_PMEM: self._write_root_pmem(content_bytes),
+        root_pmem = self._write_root_pmem(content_bytes, identity)
+        files = {base.ROOT_PMEM: root_pmem,
                  base.KERNEL: base.File.of(self._path('base/kernel')),
                  base.INITRAMFS: base.File.of(self._path('base/initramfs'))}
         base.Manifest(
-            format=base.FORMAT, key=self._key, uuid=self._uuid,
+            format=base.FORMAT, key=self._key, uuid=identity,
             image_sha256=self._sha256, image_format=self._source.format,
             image_virtual_size_bytes=self._source.virtual_size_bytes,
             distro=f'{system.distro} {system.version}',
@@ -243,7 +241,7 @@ class _Build:
             f' bytes, and {" and ".join(names)} can not have them; build it'
             ' with --rootfs auto')
 
-    def _make_root(self, appliance, driver, device, content):
+    def _make_root(self, appliance, driver, device, content, identity):
         needed_bytes = driver.room_bytes(content)
         if needed_bytes > self._options.max_base_size_bytes:
             raise exception.ImageRefused(
@@ -259,7 +257,7 @@ class _Build:
         stage = f'making the {driver.name} root filesystem'
         with sparse.Watch(self._filesystem, content.blocks * 4096,
                           lambda part: self._progress(stage, part)):
-            driver.make(appliance, device, content, self._uuid)
+            driver.make(appliance, device, content, identity)
 
     def _write_kernel(self, kernel):
         archive = self._path('archive')
@@ -270,10 +268,10 @@ class _Build:
         with open(self._path('base/kernel'), 'xb') as f:
             f.write(handover.kernel_file(kernel.image))
 
-    def _write_root_pmem(self, content_bytes):
+    def _write_root_pmem(self, content_bytes, identity):
         written = rootpmem.write(
             self._path('base/root.pmem'), self._filesystem, content_bytes,
-            self._uuid,
+            identity,
             lambda part: self._progress('writing root.pmem', part))
         os.unlink(self._filesystem)
         return written

@@ -23,14 +23,13 @@ import dataclasses
 import json
 import os
 import tempfile
-import uuid
 
 from oslo_log import log
 
 from nova_flexmem.base import appliance as appliance_module
-from nova_flexmem.base import builder
 from nova_flexmem.base import disk as disk_module
 from nova_flexmem.base import grow
+from nova_flexmem.base import kernel
 from nova_flexmem.base import merger as merger_module
 from nova_flexmem.base import operating_system
 from nova_flexmem.base import revise
@@ -249,10 +248,8 @@ class _Flatten:
         """
         if self._options.image_sha256:
             return
-        uuids = {str(uuid.uuid5(builder._NAMESPACE,
-                                store_module.key_of(self._sha256, rootfs)))
-                 for rootfs in ('auto', 'erofs', 'ext4')}
-        if lower_uuid in uuids:
+        if lower_uuid in {store_module.uuid_of(self._sha256, rootfs)
+                          for rootfs in (kernel.EROFS, kernel.EXT4)}:
             return
         for key in self._store.keys():
             with contextlib.suppress(exception.BaseDamaged,

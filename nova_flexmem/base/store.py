@@ -53,6 +53,7 @@ LOG = log.getLogger(__name__)
 _FOLDERS = ('bases', 'builds', 'locks', 'uses', 'verified', 'names',
             'downloads', 'appliance')
 _KEY = re.compile(r'[0-9a-f]{32}')
+_NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
 
 
 def key_of(image_sha256, rootfs, scope=''):
@@ -66,6 +67,18 @@ def key_of(image_sha256, rootfs, scope=''):
     if scope:
         text += f' {scope}'
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def uuid_of(image_sha256, rootfs):
+    """Return the uuid of the root filesystem of the base of an image.
+
+    Overlays note it in their delta, and mount on no other one. So it is the
+    same on all hosts, whoever shares the base, and of whatever format that is.
+
+    :param image_sha256: what source.digest returned
+    :param rootfs: the root filesystem that it has
+    """
+    return str(uuid.uuid5(_NAMESPACE, f'{rootfs} {image_sha256}'))
 
 
 class Store:

@@ -87,8 +87,8 @@ class Planner:
             if kept is not None:
                 return kept.record and kept
         try:
-            asked = self._asked(instance)
             link = layered.link(context, self._image_api, instance, image_meta)
+            asked = self._asked(instance, link)
             if link is None and asked.policy == 'disabled':
                 return None
             if link is not None and asked.policy == 'disabled':
@@ -129,15 +129,22 @@ class Planner:
                 context, instance, record), record)
         return None
 
-    def _asked(self, instance):
+    def _asked(self, instance, link):
+        """Return what is asked for, by flavor and image.
+
+        A layered snapshot tells what its instance was, whatever the defaults
+        are by now. The metadata of an instance that is unshelved are those of
+        its first image.
+        """
         prefix = 'image_'
         properties = {name.removeprefix(prefix): value for name, value
                       in instance.system_metadata.items()
                       if name.startswith(prefix)}
         return policy.asked(
             instance.flavor.extra_specs, properties,
-            default_policy=CONF.flexmem.default_policy,
-            default_writes=CONF.flexmem.default_writes)
+            default_policy=('required' if link
+                            else CONF.flexmem.default_policy),
+            default_writes='disk' if link else CONF.flexmem.default_writes)
 
     def _planned(self, context, instance, image_meta, network_info,
                  block_device_info, booted_from_volume, asked, link):

@@ -108,4 +108,12 @@ class DefaultPolicyTest(harness.NovaTestCase):
         self.assertIn('virtio-pmem', self.domain(server).XMLDesc())
         self.act(server, 'reboot', {'type': 'SOFT'})
         self.hear(server, 2, **harness.FLEXMEM)
+
+        # it stays what it was, whatever the defaults are by then
+        self.flags(shelved_offload_time=0)
+        self.act(server, 'shelve', until='SHELVED_OFFLOADED')
+        self.flags(default_policy='disabled', default_writes='memory',
+                   group='flexmem')
+        self.act(server, 'unshelve')
+        self.hear(server, 3, **harness.FLEXMEM)
         self.delete(server)
