@@ -135,7 +135,7 @@ class Density:
         if len(found) < len(guests):
             raise exception.BenchFailed(
                 reason=f'{kind}: {len(guests) - len(found)} guests ended')
-        ksm_pages = ksm.counters().shared_bytes
+        ksm_pages = ksm.counters().shared_bytes if way != 'off' else 0
         types: dict[str, pagetypes.Part] = {}
         if with_types:
             size = self._options.guest.ram_mib * MIB

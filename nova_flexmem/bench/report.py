@@ -13,6 +13,7 @@
 """A benchmark's report: one page of HTML with its pictures beside it."""
 
 import os
+import tempfile
 
 from nova_flexmem.bench import results as results_module
 from nova_flexmem.bench import table
@@ -21,19 +22,38 @@ from nova_flexmem import exception
 _NAME = 'report.html'
 
 
-def write(results, folder):
-    """Write the results, the pictures and the page; returns its path.
+def prepare(folder):
+    """See that a report can be written to a folder, and make it.
 
-    :raises: BenchFailed if what draws and lays out is not installed
+    :raises: BenchFailed if what draws and lays out is not installed, or
+        nothing can be written there
     """
     try:
-        import jinja2
+        import jinja2  # noqa: F401
 
-        from nova_flexmem.bench import plots
+        from nova_flexmem.bench import plots  # noqa: F401
     except ImportError as e:
         raise exception.BenchFailed(
             reason=f'{folder}: no report, since a Python package is not'
             f' installed ({e}); install nova-flexmem[demo]')
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as e:
+        raise exception.BenchFailed(
+            reason=f'{folder}: no report can be written there'
+            f' ({e.strerror}); give --report another folder')
+
+
+def write(results, folder):
+    """Write the results, the pictures and the page; returns its path.
+
+    :param folder: as prepare() has seen to it
+    """
+    import jinja2
+
+    from nova_flexmem.bench import plots
     results_module.write(results, folder)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader('nova_flexmem.bench'), autoescape=True,

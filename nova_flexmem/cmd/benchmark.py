@@ -53,6 +53,8 @@ class Benchmark(lister.Lister):
 
     def take_action(self, parsed_args):
         ending.clean_up_on_signals()
+        if parsed_args.report:
+            report.prepare(parsed_args.report)
         guest = arguments.guest_options(parsed_args, self.app.conf)
         with progress.Progress(self.app.stderr) as reporter:
             image = arguments.image(parsed_args, self.app.conf, reporter)

@@ -16,6 +16,7 @@ It reads page tables, changes nothing, and reclaims nothing. doc/source/
 memory.rst tells what each figure means and where it comes from.
 """
 
+import contextlib
 import dataclasses
 import os
 
@@ -130,11 +131,13 @@ def take(store, used=None):
     :param used: {pid: bytes} of bases as working_set.measure() has it
     :raises: HostUnfit if this user may not look, StoreUnusable
     """
-    paths = {key: os.path.join(store.folder('bases'), key, base.ROOT_PMEM)
-             for key in store.keys()}
+    bases = {}
     with store.reporting():
-        bases = {(os.stat(path).st_ino, key): pages.PageSet()
-                 for key, path in paths.items()}
+        for key in store.keys():
+            # nova-compute may remove one that nobody uses meanwhile
+            with contextlib.suppress(FileNotFoundError):
+                bases[os.stat(_root_pmem(store, key)).st_ino, key] = (
+                    pages.PageSet())
     caches = balloon.page_caches()
     instances = []
     for qemu in processes.running():
@@ -146,13 +149,20 @@ def take(store, used=None):
                 ' root may read the page tables of others')
         except (FileNotFoundError, ProcessLookupError) as e:
             LOG.debug('QEMU process %s ended meanwhile: %s', qemu.pid, e)
+    found = []
     with store.reporting():
-        return HostMemory(
-            [BaseMemory(key, pages.resident_bytes(paths[key]),
-                        mapped.size_bytes,
-                        [each for each in instances if each.base == key])
-             for (_inode, key), mapped in bases.items()],
-            [each for each in instances if each.base is None])
+        for (_inode, key), mapped in bases.items():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(BaseMemory(
+                    key, pages.resident_bytes(_root_pmem(store, key)),
+                    mapped.size_bytes,
+                    [each for each in instances if each.base == key]))
+    return HostMemory(found,
+                      [each for each in instances if each.base is None])
+
+
+def _root_pmem(store, key):
+    return os.path.join(store.folder('bases'), key, base.ROOT_PMEM)
 
 
 def areas_of(pid, path_end='/' + base.ROOT_PMEM):

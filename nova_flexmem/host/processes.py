@@ -120,7 +120,10 @@ def _fields(value, first=''):
     :param first: the key of the first field where it has none
     """
     if value.startswith('{'):
-        return {key: str(field) for key, field in json.loads(value).items()}
+        # whoever may start a process may call it QEMU
+        with contextlib.suppress(ValueError, AttributeError):
+            return {key: str(field)
+                    for key, field in json.loads(value).items()}
     fields = {}
     for number, part in enumerate(value.replace(',,', '\0').split(',')):
         key, equals, field = part.replace('\0', ',').partition('=')

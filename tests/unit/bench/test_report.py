@@ -17,6 +17,7 @@ import testtools
 
 from nova_flexmem.bench import report
 from nova_flexmem.bench import results
+from nova_flexmem import exception
 
 
 def _memory(kind, count, ksm, **parts):
@@ -36,6 +37,16 @@ class ReportTest(testtools.TestCase):
         self.assertEqual(found, results.read(os.path.dirname(path)))
         with open(path, encoding='utf-8') as f:
             return f.read()
+
+    def test_whether_one_can_be_written(self):
+        folder = os.path.join(self.folder, 'a', 'new')
+        report.prepare(folder)
+        self.assertEqual([], os.listdir(folder))
+        path = os.path.join(self.folder, 'file')
+        open(path, 'w').close()
+        for each in (path, os.path.join(path, 'below')):
+            self.assertIn(each, str(self.assertRaises(
+                exception.BenchFailed, report.prepare, each)))
 
     def test_density(self):
         parts = {f'{name}, {state}': 10 << 20

@@ -14,6 +14,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -168,6 +169,20 @@ class AccountingTest(testtools.TestCase):
         self.assertEqual(_BASE_BYTES, used.resident_bytes)
         self.assertEqual((0, 0), (unused.mapped_bytes,
                                   unused.saved_at_most_bytes))
+
+    def test_a_base_that_is_removed_meanwhile(self):
+        keys = self.store.keys()
+        shutil.rmtree(os.path.dirname(self._root_pmem(self.keys[0])))
+        self.patch(type(self.store), 'keys', lambda _self: keys)
+        bases, _stock = self._take()
+        self.assertEqual(self.keys[1:], [each.key for each in bases])
+
+        def remove():
+            shutil.rmtree(os.path.dirname(self._root_pmem(self.keys[1])))
+            return {}
+
+        self.patch(balloon, 'page_caches', remove)
+        self.assertEqual(([], []), self._take())
 
     def test_instance(self):
         qemu = self._start(self._root_pmem(self.keys[1]))

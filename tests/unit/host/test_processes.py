@@ -87,6 +87,13 @@ class CommandLineTest(testtools.TestCase):
             '-object', 'memory-backend-memfd,id=b,size=2097152,share=on',
             '-numa', 'node,memdev=a', '-numa', 'node,memdev=b'))
 
+    def test_one_that_only_looks_like_qemu(self):
+        for word in ('{x', '{web}', '{"a"', '{' * 100):
+            self.assertEqual(
+                processes.Qemu(1, word, '', ()), processes.of_command_line(
+                    1, ['qemu-kvm', '-object', word, '-numa', word, '-name',
+                        word, '']))
+
     def test_name_with_a_comma(self):
         for value in ('a,,b,debug-threads=on', 'guest=a,,b'):
             self.assertEqual('a,b', processes.of_command_line(
