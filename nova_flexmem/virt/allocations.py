@@ -42,9 +42,9 @@ class Allocations:
     def keep(self, context, reportclient, uuid):
         """Remember the allocations of an instance, as they are."""
         with self._reporting(uuid):
-            self._kept[uuid] = (
-                reportclient.get_allocs_for_consumer(context, uuid),
-                time.monotonic())
+            found = reportclient.get_allocs_for_consumer(context, uuid)
+            if found['allocations']:  # else they were taken just before
+                self._kept[uuid] = found, time.monotonic()
 
     def restore(self, reportclient, is_here):
         """Put back what was taken of them. To be called now and then.

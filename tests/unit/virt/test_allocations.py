@@ -66,6 +66,13 @@ class AllocationsTest(testtools.TestCase):
         self.restore()
         self.assertEqual({}, self.placement.held['allocations'])
 
+    def test_of_one_that_is_refused_twice(self):
+        self.placement.take()
+        self.allocations.keep(None, self.placement, UUID)
+        self.restore()
+        self.assertEqual(HELD['allocations'],
+                         self.placement.held['allocations'])
+
     def test_not_of_an_instance_that_is_gone(self):
         self.placement.take()
         self.restore(here=False)
