@@ -17,6 +17,7 @@ import types
 
 from lxml import etree
 from nova import exception as nova_exception
+from nova.objects import image_meta
 
 from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
@@ -57,7 +58,7 @@ def image_properties(data):
         vm_state='building',
         system_metadata={f'image_{name}': value
                          for name, value in properties.items()})
-    meta = types.SimpleNamespace(id='snapshot', properties={})
+    meta = image_meta.ImageMeta.from_dict({'id': 'snapshot'})
     with contextlib.suppress(exception.ImageRefused):
         layered.link(None, _Images(properties), instance, meta)
 
