@@ -195,12 +195,10 @@ class _Build:
 
     def _make_room(self, size_bytes):
         """Keep the store to its limit with a base of a size in it."""
-        limit_bytes = self._options.max_store_size_bytes
-        if limit_bytes:
-            # what the build takes meanwhile goes at its end
-            taken_bytes = room.allocated_bytes(self._folder)
-            room.make_room(self._store, size_bytes - taken_bytes,
-                           limit_bytes)
+        # what the build takes meanwhile goes at its end
+        taken_bytes = room.allocated_bytes(self._folder)
+        room.make_room(self._store, size_bytes - taken_bytes,
+                       self._options.max_store_size_bytes)
 
     def _take_copy(self):
         copy = source.take(

@@ -50,10 +50,12 @@ def make_room(store, needed_bytes, limit_bytes):
 
     :param store: a Store
     :param needed_bytes: by how much it shall grow
-    :param limit_bytes: what it may take then
+    :param limit_bytes: what it may take then; 0: no limit
     :returns: the keys of the bases that were removed
     :raises: StoreUnusable if there is not enough to remove
     """
+    if not limit_bytes:
+        return []
     wanted_bytes = store.size_bytes() + needed_bytes
     surplus = wanted_bytes - limit_bytes
     if surplus <= 0:

@@ -270,8 +270,10 @@ class Bases:
 
                 bring(base_module.MANIFEST)
                 brought = base_module.Base(folder)
-                self._make_room(sum(file.size_bytes for file
-                                    in brought.manifest.files.values()))
+                size_bytes = sum(file.size_bytes for file
+                                 in brought.manifest.files.values())
+                room.make_room(store, size_bytes,
+                               self._group.max_store_size_gib * units.Gi)
                 for name in base_module.FILES:
                     bring(name)
                 if root_sha256(brought) != record.root_sha256:
@@ -286,11 +288,6 @@ class Bases:
                         {'key': key, 'host': host, 'e': e})
             return None
         return store.require(key)
-
-    def _make_room(self, size_bytes):
-        limit_bytes = self._group.max_store_size_gib * units.Gi
-        if limit_bytes:
-            room.make_room(self.store, size_bytes, limit_bytes)
 
 
 def root_sha256(base):
