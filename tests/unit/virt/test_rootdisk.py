@@ -29,6 +29,9 @@ from nova_flexmem.virt import rootdisk
 
 MIB = 1 << 20
 
+#: Nova's image backends, and the format of disks that each has.
+KINDS = (imagebackend.Flat, 'raw'), (imagebackend.Qcow2, 'qcow2')
+
 
 def info(path, disk_format):
     return json.loads(subprocess.run(
@@ -52,6 +55,10 @@ class RootDiskTest(testtools.TestCase):
     def backend(self, kind):
         return kind(instance={'uuid': 'x'}, disk_name='disk', path=self.path)
 
+    def remove(self):
+        os.unlink(self.path)
+        os.unlink(os.path.join(self.folder, 'disk.info'))
+
     def assert_delta(self, disk_format, size_bytes):
         raw = os.path.join(self.folder, 'raw')
         subprocess.run(['qemu-img', 'convert', '-f', disk_format, '-O', 'raw',
@@ -64,8 +71,7 @@ class RootDiskTest(testtools.TestCase):
         self.assertLess(found['actual-size'], 20 * MIB)
 
     def test_of_the_format_that_the_host_has(self):
-        for kind, disk_format in ((imagebackend.Flat, 'raw'),
-                                  (imagebackend.Qcow2, 'qcow2')):
+        for kind, disk_format in KINDS:
             backend = self.backend(kind)
             self.assertTrue(rootdisk.provide(backend, 512 * MIB))
             self.assert_delta(disk_format, 512 * MIB)
@@ -74,8 +80,7 @@ class RootDiskTest(testtools.TestCase):
             os.unlink(self.path)
 
     def test_one_that_is_there_grows_and_keeps_its_content(self):
-        for kind, disk_format in ((imagebackend.Flat, 'raw'),
-                                  (imagebackend.Qcow2, 'qcow2')):
+        for kind, disk_format in KINDS:
             rootdisk.provide(self.backend(kind), 512 * MIB)
             self.assertFalse(rootdisk.provide(self.backend(kind), 600 * MIB))
             self.assert_delta(disk_format, 600 * MIB)
@@ -128,8 +133,7 @@ class RootDiskTest(testtools.TestCase):
                        check=True)
         subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2',
                         inner, snapshot], check=True)
-        for kind, disk_format in ((imagebackend.Flat, 'raw'),
-                                  (imagebackend.Qcow2, 'qcow2')):
+        for kind, disk_format in KINDS:
             rootdisk.provide(self.backend(kind), 512 * MIB,
                              contextlib.nullcontext(snapshot))
             self.assertNotIn('backing-filename', info(self.path, disk_format))
@@ -137,22 +141,19 @@ class RootDiskTest(testtools.TestCase):
             self.assertFalse(rootdisk.provide(self.backend(kind), 600 * MIB))
             self.assertEqual(600 * MIB,
                              info(self.path, disk_format)['virtual-size'])
-            os.unlink(self.path)
-            os.unlink(os.path.join(self.folder, 'disk.info'))
+            self.remove()
 
     def test_of_a_large_flavor(self):
         snapshot = os.path.join(self.folder, 'snapshot')
         subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', snapshot,
                         '80G'], check=True)
-        for kind, disk_format in ((imagebackend.Flat, 'raw'),
-                                  (imagebackend.Qcow2, 'qcow2')):
+        for kind, disk_format in KINDS:
             for size_gib in (80, 100):
                 rootdisk.provide(self.backend(kind), size_gib << 30,
                                  contextlib.nullcontext(snapshot))
                 self.assertEqual(size_gib << 30, info(
                     self.path, disk_format)['virtual-size'])
-            os.unlink(self.path)
-            os.unlink(os.path.join(self.folder, 'disk.info'))
+            self.remove()
 
     def test_a_snapshot_that_is_too_large_or_that_leans_on_another_file(self):
         snapshot = os.path.join(self.folder, 'snapshot')
