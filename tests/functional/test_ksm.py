@@ -105,10 +105,13 @@ class HelperTest(KsmTestCase):
         with open(rootwrap, 'w') as f:
             f.write(f'[DEFAULT]\nexec_dirs = {programs}\nfilters_path =\n')
         self.helper = f'{programs}/nova-rootwrap {rootwrap} privsep-helper'
-        section = privileged.context.cfg_section
-        cfg.CONF.set_override('helper_command', self.helper, group=section)
         self.addCleanup(cfg.CONF.clear_override, 'helper_command',
-                        group=section)
+                        group=privileged.context.cfg_section)
+        self._set_helper(self.helper)
+
+    def _set_helper(self, command):
+        cfg.CONF.set_override('helper_command', command,
+                              group=privileged.context.cfg_section)
 
     def _holder(self):
         """Return the process that has KSM scan."""
@@ -178,8 +181,11 @@ class HelperTest(KsmTestCase):
     def test_a_folder_of_somebody_else(self):
         folder = os.path.dirname(ksm_switch.STATE)
         os.makedirs(folder, exist_ok=True)
-        self.addCleanup(os.chown, folder, 0, 0)
-        os.chown(folder, 65534, 65534)
+        # theirs for the helper alone, so that nothing is left by a test that
+        # is killed
+        self._set_helper(
+            "unshare --mount sh -ec 'mount -t tmpfs -o uid=65534 tmpfs"
+            f' {folder}; exec "$0" "$@"\' {self.helper}')
         with privileged.switch() as switch:
             e = self.assertRaises(exception.KsmUnusable, switch.scan)
         self.assertIn(f'{folder} belongs to user 65534', str(e))

@@ -12,6 +12,7 @@
 
 """The helper that runs as root: how it is started, and how it answers."""
 
+import atexit
 import os
 import subprocess
 import sys
@@ -62,6 +63,8 @@ class AnswersTest(ksm_files.KsmFilesTestCase):
             'nova_flexmem.host.ksm_switch.Switch', lambda: self.switch))
         self.useFixture(fixtures.MonkeyPatch(
             'nova_flexmem.host.privileged.context.client_mode', False))
+        # it is this process that would end KSM's scan of the host otherwise
+        self.addCleanup(atexit.unregister, privileged._end)
 
     def test_on_and_off(self):
         with privileged.switch() as switch:
