@@ -16,6 +16,7 @@ import os
 
 from nova_flexmem.base import builder
 from nova_flexmem.base import store
+from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.demo import configdrive
 from nova_flexmem.demo import debian
 from nova_flexmem.demo import kinds
@@ -70,6 +71,8 @@ def guest_options(parsed_args, conf):
         cpu_model=parsed_args.cpu_model,
         device=parsed_args.device, writes=parsed_args.writes,
         direct_paths=tuple(conf.flexmem.direct_paths),
+        extra_kernel_args=conf.flexmem.extra_kernel_args,
+        reporting_order=flexmem_conf.reporting_order(conf),
         user_data=user_data)
 
 

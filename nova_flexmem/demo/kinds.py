@@ -45,7 +45,7 @@ class Image:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What all guests get.
+    """What all guests get; what domain.transform() takes, FlexMem guests.
 
     :ivar disk_bytes: of the root disk, overlay or delta; None means the
         image's virtual size
@@ -59,6 +59,8 @@ class Options:
     device: str = 'nvdimm'
     writes: str = 'disk'
     direct_paths: tuple[str, ...] = ()
+    extra_kernel_args: str = ''
+    reporting_order: int | None = 0
     user_data: str | None = None
 
 
@@ -86,7 +88,9 @@ class Kinds:
         return self.launcher.flexmem(
             name, self.image.boot, device=self.options.device,
             writes=self.options.writes,
-            direct_paths=self.options.direct_paths)
+            direct_paths=self.options.direct_paths,
+            extra_kernel_args=self.options.extra_kernel_args,
+            reporting_order=self.options.reporting_order)
 
 
 @contextlib.contextmanager
