@@ -85,9 +85,9 @@ Root filesystem of new bases.
 EROFS packs files without gaps: it costs every guest less memory for page
 structs (64 bytes per 4 KiB of root.pmem) than ext4 does.
 
-Have the same on all hosts, and change it only while no instance is shelved and
-nobody needs a snapshot: a delta boots on the root filesystem alone that it was
-made on."""),
+Instances and snapshots that were made on the other one stay with it: a delta
+boots on the root filesystem alone that it was made on. Each image that they
+come from takes a second base on the host then."""),
     cfg.IntOpt(
         'max_virtual_size_gib', default=128, min=1,
         help="""

@@ -79,26 +79,41 @@ class Bases:
         for name in os.listdir(self._downloads):
             fileutils.delete_if_exists(os.path.join(self._downloads, name))
 
-    def of_image(self, context, owner, image_id):
+    def of_image(self, context, owner, image_id, rootfs=None):
         """Return the base of an image, built now if there is none.
 
         :param owner: the instance, or an Owner
+        :param rootfs: the root filesystem that a delta needs, be it that of
+            new instances or not; None if there is no delta yet
         :raises: ImageRefused, BuildFailed, StoreUnusable, BaseDamaged; what
             Nova raises for images that can't be downloaded
         """
-        name = self._name(owner, image_id)
+        found = self._of_image(context, owner, image_id, self._group.rootfs)
+        if rootfs not in (None, found.manifest.rootfs):
+            found = self._of_image(context, owner, image_id, rootfs)
+        return found
+
+    def _of_image(self, context, owner, image_id, rootfs):
+        name = self._name(owner, image_id, rootfs)
         found = self._named(name)
         if found is not None:
             return found
         with self._locked(name):
             found = self._named(name)
             if found is None:
-                found = self._build(context, owner, image_id, name)
+                found = self._build(context, owner, image_id, name, rootfs)
         return found
 
-    def known(self, instance, image_id):
-        """Return the base of an image if the store has it, else None."""
-        return self._named(self._name(instance, image_id))
+    def known(self, owner, image_id, rootfs=None):
+        """Return the base of an image if the store has it, else None.
+
+        :param owner: as of_image(), and rootfs
+        """
+        for each in filter(None, (self._group.rootfs, rootfs)):
+            found = self._named(self._name(owner, image_id, each))
+            if found and rootfs in (None, found.manifest.rootfs):
+                return found
+        return None
 
     def of_record(self, context, instance, record, from_host=None):
         """Return the base that an instance was built with.
@@ -118,7 +133,8 @@ class Bases:
         if found is None:
             LOG.warning('Base %s is not in the store; building it again',
                         record.base_key, instance=instance)
-            found = self.of_image(context, instance, record.image_id)
+            found = self.of_image(context, instance, record.image_id,
+                                  record.rootfs)
         if found.manifest.image_sha256 != record.image_sha256:
             raise exception.BaseDamaged(
                 path=found.path, key=found.key, reason='it was not built from'
@@ -208,8 +224,8 @@ class Bases:
     def _downloads(self):
         return self.store.folder('downloads')
 
-    def _name(self, owner, image_id):
-        parts = [image_id, self._group.rootfs, self._scope(owner)]
+    def _name(self, owner, image_id, rootfs):
+        parts = [image_id, rootfs, self._scope(owner)]
         return '.'.join(filter(None, parts))
 
     def _scope(self, owner):
@@ -225,7 +241,7 @@ class Bases:
     def _locked(self, name):
         return self.store.lock(f'need-{name}')
 
-    def _build(self, context, owner, image_id, name):
+    def _build(self, context, owner, image_id, name, rootfs):
         image = self._image_api.get(context, image_id)
         label = f'image {image_id}'
         if image.get('disk_format') not in DISK_FORMATS:
@@ -242,7 +258,7 @@ class Bases:
                 answer = worker.call(
                     'build', self._group, image=path,
                     image_format=image['disk_format'],
-                    scope=self._scope(owner), name=name)
+                    scope=self._scope(owner), rootfs=rootfs, name=name)
             except (exception.ImageRefused, exception.BuildFailed) as e:
                 kwargs = e.kwargs | {'image': label}
                 if isinstance(e, exception.ImageRefused):

@@ -23,6 +23,7 @@ import re
 from nova.compute import vm_states
 from nova import exception as nova_exception
 
+from nova_flexmem.base import kernel
 from nova_flexmem import exception
 from nova_flexmem.virt import policy
 
@@ -32,6 +33,7 @@ TRAIT = 'CUSTOM_FLEXMEM'
 BASE_IMAGE = 'flexmem_base_image'
 BASE_SHA256 = 'flexmem_base_sha256'
 DIRECT_PATHS = 'flexmem_direct_paths'
+ROOTFS = 'flexmem_rootfs'
 
 #: What Glance's ids look like. Nova takes anything with a slash in it for the
 #: address of an image service, and would give that one the user's token.
@@ -49,6 +51,8 @@ class Link:
     :ivar image_id: a Glance id
     :ivar image_sha256: of that image's file
     :ivar direct_paths: folders of the guest that lie directly on the delta
+    :ivar rootfs: the root filesystem that the delta boots on; None where the
+        snapshot says nothing of it
     :ivar visible: whether Glance still has the image; if not, the instance
         that is unshelved was made from it and may have its base
     """
@@ -56,13 +60,15 @@ class Link:
     image_id: str
     image_sha256: str
     direct_paths: list[str]
+    rootfs: str | None
     visible: bool
 
 
 def properties(record):
     """Return the Glance properties of an instance's layered snapshot."""
+    rootfs = {ROOTFS: record.rootfs} if record.rootfs else {}
     return {BASE_IMAGE: record.image_id, BASE_SHA256: record.image_sha256,
-            DIRECT_PATHS: ','.join(record.direct_paths),
+            DIRECT_PATHS: ','.join(record.direct_paths), **rootfs,
             policy.IMAGE_POLICY: 'required', policy.IMAGE_WRITES: 'disk',
             f'trait:{TRAIT}': 'required'}
 
@@ -87,7 +93,7 @@ def link(context, image_api, instance, image_meta):
     """Return the Link of an image, or None if it is no layered snapshot.
 
     :raises: ImageRefused if whoever boots it can't see what it lies on, or
-        that is no Glance id
+        a property is none that a snapshot has
     """
     if not image_meta.obj_attr_is_set('id'):
         return None  # the properties are those of a volume's image
@@ -103,6 +109,11 @@ def link(context, image_api, instance, image_meta):
         raise exception.ImageRefused(
             image=f'image {image_meta.id}', reason=f'its property {BASE_IMAGE}'
             f' is {image_id!r}, no Glance id; correct or remove the property')
+    rootfs = found.get(ROOTFS)
+    if rootfs not in (None, kernel.EROFS, kernel.EXT4):
+        raise exception.ImageRefused(
+            image=f'image {image_meta.id}', reason=f'its property {ROOTFS} is'
+            f' {rootfs!r}; correct it to {kernel.EROFS} or {kernel.EXT4}')
     visible = _visible(context, image_api, image_id)
     if not visible and (
             instance.vm_state != vm_states.SHELVED_OFFLOADED or
@@ -112,7 +123,7 @@ def link(context, image_api, instance, image_meta):
             f' on image {image_id}, which does not exist or is not yours')
     return Link(image_id, found.get(BASE_SHA256, ''),
                 [path for path in found.get(DIRECT_PATHS, '').split(',')
-                 if path], visible)
+                 if path], rootfs, visible)
 
 
 def _visible(context, image_api, image_id):

@@ -169,7 +169,8 @@ class Planner:
             image_sha256=base.manifest.image_sha256,
             device=_device(base), writes=asked.writes,
             direct_paths=(link.direct_paths if link
-                          else CONF.flexmem.direct_paths))
+                          else CONF.flexmem.direct_paths),
+            rootfs=base.manifest.rootfs)
         try:
             cmdline.build(domain.Boot.of(base), record.writes,
                           record.direct_paths,
@@ -183,14 +184,15 @@ class Planner:
         """Return the base that a layered snapshot lies on."""
         base = None
         if not link.visible:
-            base = self._bases.known(instance, link.image_id)
+            base = self._bases.known(instance, link.image_id, link.rootfs)
             if base is None:
                 raise exception.ImageRefused(
                     image=f'image {link.image_id}', reason='the snapshot lies'
                     ' on it, but it is gone from Glance and this host has no'
                     ' base of it')
         if base is None:
-            base = self._bases.of_image(context, instance, link.image_id)
+            base = self._bases.of_image(context, instance, link.image_id,
+                                        link.rootfs)
         if base.manifest.image_sha256 != link.image_sha256:
             raise exception.ImageRefused(
                 image=f'image {link.image_id}', reason='it is not the image'

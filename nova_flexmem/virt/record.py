@@ -39,6 +39,8 @@ class Record:
     :ivar device: driver of nova_flexmem.device
     :ivar writes: 'disk' or 'memory'
     :ivar direct_paths: folders in the guest that lie directly on the delta
+    :ivar rootfs: the base's root filesystem, on no other of which the delta
+        boots; None in records that say nothing of it
     """
 
     base_key: str
@@ -48,6 +50,7 @@ class Record:
     device: str
     writes: str
     direct_paths: list[str]
+    rootfs: str | None = None
     format: int = FORMAT
 
     def write(self, folder):

@@ -61,11 +61,12 @@ def call(task, group, **arguments):
     return answer['result']
 
 
-def _build(conf, image, image_format, scope, name):
+def _build(conf, image, image_format, scope, rootfs, name):
     store = store_module.Store(conf.flexmem.store_path)
     store.clean()
     base, new = builder.build(
-        store, image, builder.Options.from_conf(conf, scope=scope))
+        store, image, builder.Options.from_conf(conf, scope=scope,
+                                                rootfs=rootfs))
     if base.manifest.image_format != image_format:
         raise exception.ImageRefused(
             image=image, reason=f'its disk_format is {image_format}, but it is'

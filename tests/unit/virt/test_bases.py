@@ -61,6 +61,68 @@ class DownloadTest(testtools.TestCase):
             self.assertEqual([], os.listdir(self.folder))
 
 
+class RootfsTest(testtools.TestCase):
+    """Bases for deltas that were made where [flexmem] rootfs was another."""
+
+    def setUp(self):
+        super().setUp()
+        self.bases = bases.Bases(types.SimpleNamespace(
+            store_path=self.useFixture(fixtures.TempDir()).path,
+            max_parallel_builds=1, share_scope='host', rootfs='auto'), self)
+        self.built = []
+        self.patch(bases.worker, 'call', self.build)
+        self.patch(images, 'fetch', lambda _context, _id, path, _certs:
+                   open(path, 'x').close())
+
+    def get(self, _context, _image_id):
+        return {'disk_format': 'qcow2'}
+
+    def build(self, _task, _group, *, rootfs, name, **_arguments):
+        self.built.append(rootfs)
+        key = str(len(self.built)) * 32
+        samples.publish(self.bases.store, key, rootfs=rootfs.replace(
+            'auto', 'erofs'), image_sha256=test_record.RECORD.image_sha256)
+        self.bases.store.name(name, key)
+        return {'key': key, 'new': True}
+
+    def of_image(self, rootfs):
+        return self.bases.of_image(None, bases.Owner(), 'an-image',
+                                   rootfs).manifest.rootfs
+
+    def test_that_of_new_instances(self):
+        for _time in range(2):
+            for rootfs in (None, 'erofs'):
+                self.assertEqual('erofs', self.of_image(rootfs))
+        self.assertEqual(['auto'], self.built)
+
+    def test_another(self):
+        for _time in range(2):
+            self.assertEqual('ext4', self.of_image('ext4'))
+        self.assertEqual(['auto', 'ext4'], self.built)
+
+    def test_of_an_instance_whose_base_is_gone(self):
+        for rootfs, wanted in (('ext4', 'ext4'), ('erofs', 'erofs'),
+                               (None, 'erofs')):
+            record = dataclasses.replace(
+                test_record.RECORD, rootfs=rootfs, image_id='an-image')
+            found = self.bases.of_record(None, types.SimpleNamespace(
+                project_id='', trusted_certs=None, uuid=''), record)
+            self.assertEqual(wanted, found.manifest.rootfs)
+
+    def test_known(self):
+        def known(rootfs):
+            found = self.bases.known(bases.Owner(), 'an-image', rootfs)
+            return found and found.manifest.rootfs
+
+        self.assertIsNone(known('erofs'))
+        self.of_image(None)
+        self.assertEqual(('erofs', 'erofs', None),
+                         (known(None), known('erofs'), known('ext4')))
+        self.of_image('ext4')
+        self.assertEqual(('erofs', 'erofs', 'ext4'),
+                         (known(None), known('erofs'), known('ext4')))
+
+
 class BringTest(testtools.TestCase):
 
     def setUp(self):

@@ -77,7 +77,21 @@ class LinkTest(testtools.TestCase):
         self.assertEqual(BASE, link.image_id)
         self.assertEqual('2' * 64, link.image_sha256)
         self.assertEqual(['/var/lib/docker'], link.direct_paths)
+        self.assertEqual('ext4', link.rootfs)
         self.assertTrue(link.visible)
+
+    def test_one_of_before_the_root_filesystem_was_noted(self):
+        del self.snapshot['properties'][layered.ROOTFS]
+        self.assertIsNone(self.link(Images(
+            the_snapshot=self.snapshot, the_base_image=image())).rootfs)
+
+    def test_one_that_names_another_root_filesystem(self):
+        for name in ('xfs', 'auto', '', '../ext4'):
+            self.snapshot['properties'][layered.ROOTFS] = name
+            e = self.assertRaises(
+                exception.ImageRefused, self.link, Images(
+                    the_snapshot=self.snapshot, the_base_image=image()))
+            self.assertIn(f'{layered.ROOTFS} is {name!r}', str(e))
 
     def test_one_that_names_somebody_elses_image_opens_nothing(self):
         images = Images(the_snapshot=self.snapshot)

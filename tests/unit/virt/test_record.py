@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import dataclasses
 import json
 import os
 
@@ -22,7 +23,7 @@ from nova_flexmem.virt import record
 RECORD = record.Record(
     base_key='0' * 32, root_sha256='1' * 64, image_id='an-image',
     image_sha256='2' * 64, device='nvdimm', writes='disk',
-    direct_paths=['/var/lib/docker'])
+    direct_paths=['/var/lib/docker'], rootfs='ext4')
 
 
 class RecordTest(testtools.TestCase):
@@ -36,6 +37,16 @@ class RecordTest(testtools.TestCase):
         RECORD.write(self.folder)
         self.assertEqual(RECORD, record.read(self.folder))
         self.assertEqual([record.NAME], os.listdir(self.folder))
+
+    def test_one_of_before_the_root_filesystem_was_noted(self):
+        RECORD.write(self.folder)
+        with open(self.path) as f:
+            fields = json.load(f)
+        del fields['rootfs']
+        with open(self.path, 'w') as f:
+            json.dump(fields, f)
+        self.assertEqual(dataclasses.replace(RECORD, rootfs=None),
+                         record.read(self.folder))
 
     def test_a_stock_instance_has_none(self):
         self.assertIsNone(record.read(self.folder))
