@@ -88,9 +88,13 @@ class Bases:
         :raises: ImageRefused, BuildFailed, StoreUnusable, BaseDamaged; what
             Nova raises for images that can't be downloaded
         """
-        found = self._of_image(context, owner, image_id, self._group.rootfs)
-        if rootfs not in (None, found.manifest.rootfs):
-            found = self._of_image(context, owner, image_id, rootfs)
+        found = self.known(owner, image_id, rootfs)
+        if found is not None:
+            return found
+        for choice in self._choices(rootfs):
+            found = self._of_image(context, owner, image_id, choice)
+            if rootfs in (None, found.manifest.rootfs):
+                break
         return found
 
     def _of_image(self, context, owner, image_id, rootfs):
@@ -109,8 +113,8 @@ class Bases:
 
         :param owner: as of_image(), and rootfs
         """
-        for each in filter(None, (self._group.rootfs, rootfs)):
-            found = self._named(self._name(owner, image_id, each))
+        for choice in self._choices(rootfs):
+            found = self._named(self._name(owner, image_id, choice))
             if found and rootfs in (None, found.manifest.rootfs):
                 return found
         return None
@@ -223,6 +227,14 @@ class Bases:
     @property
     def _downloads(self):
         return self.store.folder('downloads')
+
+    def _choices(self, rootfs):
+        """Return the settings of rootfs that give a base with a needed one."""
+        if rootfs is None:
+            return (self._group.rootfs,)
+        if self._group.rootfs == 'auto':
+            return ('auto', rootfs)  # the first is what new instances take
+        return (rootfs, 'auto')
 
     def _name(self, owner, image_id, rootfs):
         parts = [image_id, rootfs, self._scope(owner)]

@@ -100,6 +100,15 @@ class RootfsTest(testtools.TestCase):
             self.assertEqual('ext4', self.of_image('ext4'))
         self.assertEqual(['auto', 'ext4'], self.built)
 
+    def test_after_a_change_of_the_setting(self):
+        self.of_image(None)
+        self.bases = bases.Bases(types.SimpleNamespace(
+            **vars(self.bases._group) | {'rootfs': 'ext4'}), self)
+        self.assertEqual('erofs', self.of_image('erofs'))
+        self.assertEqual('ext4', self.of_image('ext4'))
+        self.assertEqual('ext4', self.of_image(None))
+        self.assertEqual(['auto', 'ext4'], self.built)
+
     def test_of_an_instance_whose_base_is_gone(self):
         for rootfs, wanted in (('ext4', 'ext4'), ('erofs', 'erofs'),
                                (None, 'erofs')):
