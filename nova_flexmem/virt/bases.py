@@ -37,6 +37,7 @@ from nova_flexmem.base import disk
 from nova_flexmem.base import room
 from nova_flexmem.base import store as store_module
 from nova_flexmem import exception
+from nova_flexmem.virt import errors
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import policy
 from nova_flexmem.virt import worker
@@ -91,17 +92,18 @@ class Bases:
         found = self.known(owner, image_id, rootfs)
         if found is not None:
             return found
-        for choice in self._choices(rootfs):
-            found = self._of_image(context, owner, image_id, choice)
-            if rootfs in (None, found.manifest.rootfs):
-                break
-        return found
+        *others, last = self._choices(rootfs)
+        for choice in others:
+            with errors.logged(f'Building a base of image {image_id}'):
+                found = self._of_image(context, owner, image_id, choice)
+                if found.manifest.rootfs == rootfs:
+                    return found
+        return self._of_image(context, owner, image_id, last)
 
     def _of_image(self, context, owner, image_id, rootfs):
         name = self._name(owner, image_id, rootfs)
-        found = self._named(name)
-        if found is not None:
-            return found
+        if name in self._refused:
+            raise exception.ImageRefused(**self._refused[name])
         with self._locked(name):
             found = self._named(name)
             if found is None:
@@ -245,8 +247,6 @@ class Bases:
                 if self._group.share_scope == 'project' else '')
 
     def _named(self, name):
-        if name in self._refused:
-            raise exception.ImageRefused(**self._refused[name])
         key = self.store.named(name)
         return None if key is None else self.store.get(key)
 
