@@ -48,6 +48,7 @@ def provide(backend, size_bytes, snapshot=None):
         stands on its own; FlavorDiskSmallerThanImage
     """
     if backend.exists():
+        _have_format(backend)
         if size_bytes > _size_bytes(backend.path, backend.driver_format):
             _resize(backend.path, backend.driver_format, size_bytes)
         return False
@@ -99,6 +100,37 @@ def _publishing(backend, size_bytes):
     finally:
         fileutils.delete_if_exists(raw)
         fileutils.delete_if_exists(ready)
+
+
+def _have_format(backend):
+    """Turn a disk that comes from a host with raw disks into the backend's.
+
+    disk.info, which comes with it, says what it is. A guest can write to a raw
+    disk what a qcow2 begins with.
+    """
+    path_format = backend.resolve_driver_format()
+    if path_format == backend.driver_format:
+        return
+    ready = f'{backend.path}.ready'
+    try:
+        _convert(backend.path, path_format, ready, backend.driver_format,
+                 _size_bytes(backend.path, path_format))
+        disk.sync(ready)
+        os.rename(ready, backend.path)
+    finally:
+        fileutils.delete_if_exists(ready)
+    _note_format(backend)
+
+
+def _note_format(backend):
+    """Write into disk.info what a disk is; Nova never changes an entry."""
+    with open(backend.disk_info_path, encoding='utf-8') as f:
+        formats = json.load(f)
+    temporary = f'{backend.disk_info_path}.new'
+    with open(temporary, 'w', encoding='utf-8') as f:
+        json.dump(formats | {backend.path: backend.driver_format}, f)
+    disk.sync(temporary)
+    os.rename(temporary, backend.disk_info_path)
 
 
 def _pin_format(backend):

@@ -77,7 +77,7 @@ class RootDiskTest(testtools.TestCase):
             self.assert_delta(disk_format, 512 * MIB)
             # and another nova-compute takes it for what it is
             self.assertEqual(disk_format, self.backend(kind).driver_format)
-            os.unlink(self.path)
+            self.remove()
 
     def test_one_that_is_there_grows_and_keeps_its_content(self):
         for kind, disk_format in KINDS:
@@ -87,7 +87,7 @@ class RootDiskTest(testtools.TestCase):
             # a smaller flavor never cuts it
             self.assertFalse(rootdisk.provide(self.backend(kind), 128 * MIB))
             self.assert_delta(disk_format, 600 * MIB)
-            os.unlink(self.path)
+            self.remove()
 
     def test_what_a_killed_nova_compute_left_does_not_matter(self):
         for name in ('disk.raw', 'disk.ready'):
@@ -124,8 +124,11 @@ class RootDiskTest(testtools.TestCase):
         with open(__file__, 'rb') as f:
             self.assertEqual(f.read(), kept)
 
-    def test_a_snapshot_that_begins_like_another_format(self):
-        # whose backing file is one of the host's
+    def hostile_snapshot(self):
+        """Return a snapshot of a disk that begins like another format.
+
+        Its backing file is one of the host's.
+        """
         inner = os.path.join(self.folder, 'inner')
         snapshot = os.path.join(self.folder, 'snapshot')
         subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-b',
@@ -133,6 +136,31 @@ class RootDiskTest(testtools.TestCase):
                        check=True)
         subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2',
                         inner, snapshot], check=True)
+        return snapshot
+
+    def test_from_a_host_with_raw_disks(self):
+        rootdisk.provide(self.backend(imagebackend.Flat), 512 * MIB,
+                         contextlib.nullcontext(self.hostile_snapshot()))
+        for size in (512 * MIB, 600 * MIB):  # as moved, and as grown later
+            self.assertFalse(rootdisk.provide(
+                self.backend(imagebackend.Qcow2), size))
+            found = info(self.path, 'qcow2')
+            self.assertNotIn('backing-filename', found)
+            self.assertEqual(size, found['virtual-size'])
+        with open(os.path.join(self.folder, 'disk.info')) as f:
+            self.assertEqual({self.path: 'qcow2'}, json.load(f))
+        raw = os.path.join(self.folder, 'raw')
+        subprocess.run(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw',
+                        self.path, raw], check=True)
+        with open(os.path.join(self.folder, 'inner'), 'rb') as f:
+            guests = f.read()
+        with open(raw, 'rb') as f:
+            self.assertEqual(guests, f.read(len(guests)))
+        self.assertEqual({'disk', 'disk.info', 'inner', 'raw', 'snapshot'},
+                         set(os.listdir(self.folder)))
+
+    def test_a_snapshot_that_begins_like_another_format(self):
+        snapshot = self.hostile_snapshot()
         for kind, disk_format in KINDS:
             rootdisk.provide(self.backend(kind), 512 * MIB,
                              contextlib.nullcontext(snapshot))
