@@ -115,9 +115,12 @@ def link(context, image_api, instance, image_meta):
             image=f'image {image_meta.id}', reason=f'its property {ROOTFS} is'
             f' {rootfs!r}; correct it to {kernel.EROFS} or {kernel.EXT4}')
     visible = _visible(context, image_api, image_id)
-    if not visible and (
-            instance.vm_state != vm_states.SHELVED_OFFLOADED or
-            instance.system_metadata.get(SYSTEM_KEY) != image_id):
+    # for one that is evacuated it is an administrator who asks, who sees all
+    tenants_own = context.project_id == instance.project_id
+    was_made_from_it = instance.system_metadata.get(SYSTEM_KEY) == image_id
+    if not (visible and (tenants_own or was_made_from_it) or
+            was_made_from_it and
+            instance.vm_state == vm_states.SHELVED_OFFLOADED):
         raise exception.ImageRefused(
             image=f'image {image_meta.id}', reason=f'it is a layered snapshot'
             f' on image {image_id}, which does not exist or is not yours')

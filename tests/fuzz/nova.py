@@ -55,12 +55,13 @@ def image_properties(data):
         assert asked.policy in policy.POLICIES
         assert asked.writes in policy.WRITES
     instance = types.SimpleNamespace(
-        vm_state='building',
+        vm_state='building', project_id='tenant',
         system_metadata={f'image_{name}': value
                          for name, value in properties.items()})
     meta = image_meta.ImageMeta.from_dict({'id': 'snapshot'})
     with contextlib.suppress(exception.ImageRefused):
-        layered.link(None, _Images(properties), instance, meta)
+        layered.link(types.SimpleNamespace(project_id='tenant'),
+                     _Images(properties), instance, meta)
 
 
 def direct_paths(data):

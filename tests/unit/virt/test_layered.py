@@ -52,10 +52,13 @@ class LinkTest(testtools.TestCase):
         self.meta = objects.ImageMeta.from_dict({
             'id': SNAPSHOT, 'properties': self.snapshot['properties']})
 
-    def link(self, images, vm_state='building', **system_metadata):
+    def link(self, images, vm_state='building', asking='tenant',
+             **system_metadata):
         instance = types.SimpleNamespace(system_metadata=system_metadata,
-                                         vm_state=vm_state)
-        return layered.link(None, images, instance, self.meta)
+                                         vm_state=vm_state,
+                                         project_id='tenant')
+        return layered.link(types.SimpleNamespace(project_id=asking), images,
+                            instance, self.meta)
 
     def test_an_ordinary_image_is_not_even_looked_at(self):
         self.meta = objects.ImageMeta.from_dict({'id': SNAPSHOT})
@@ -108,6 +111,18 @@ class LinkTest(testtools.TestCase):
         # nor for an instance that starts for the first time
         self.assertRaises(exception.ImageRefused, self.link, images,
                           flexmem_base_image=BASE)
+
+    def test_one_that_an_administrator_starts(self):
+        """For evacuated ones, and with access to everybody's images."""
+        images = Images(the_snapshot=self.snapshot, the_base_image=image())
+        for state in ('active', 'shelved_offloaded'):
+            for made_from in ({}, {layered.SYSTEM_KEY: 'another'}):
+                e = self.assertRaises(
+                    exception.ImageRefused, self.link, images, state,
+                    asking='admin', **made_from)
+                self.assertIn('not yours', str(e))
+            self.assertTrue(self.link(images, state, asking='admin', **{
+                layered.SYSTEM_KEY: BASE}).visible)
 
     def test_one_that_names_an_address_makes_no_request(self):
         """Nova would send the user's token to the address."""
