@@ -42,6 +42,7 @@ from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import moves
+from nova_flexmem.virt import origin
 from nova_flexmem.virt import planner
 from nova_flexmem.virt import readiness
 from nova_flexmem.virt import record as record_module
@@ -65,10 +66,12 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                                         self._readiness.wait)
         self._plans = {}
         self._allocations = allocations.Allocations()
+        self._origins = origin.Origins()
         self._scans = scans.Scans(CONF.flexmem, self._host)
 
     def init_host(self, host):
         super().init_host(host)
+        self._origins.watch(self.virtapi._compute)
         with errors.logged('Cleaning the base store'):
             self._bases.clean()
         self._readiness.start()
@@ -150,6 +153,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 except Exception:
                     self._allocations.keep(
                         context, self.virtapi.reportclient, instance.uuid)
+                    self._origins.put_back(instance)
                     raise
         raise NotImplementedError()
 
@@ -313,11 +317,14 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     @staticmethod
     def _disk_raw_to_qcow2(path):
-        # with use_cow_images Nova converts disks also on hosts that keep them
-        # raw, and then has the guest read the qcow2 file as a raw disk
-        if (CONF.libvirt.images_type not in ('raw', 'flat') or
-                record_module.read(os.path.dirname(path)) is None):
-            libvirt_driver.LibvirtDriver._disk_raw_to_qcow2(path)
+        folder, name = os.path.split(path)
+        if record_module.read(folder) is not None and (
+                name == 'disk' or  # has its format from rootdisk.provide()
+                # with use_cow_images Nova converts disks also on hosts that
+                # keep them raw, and has the guest read the qcow2 file as raw
+                CONF.libvirt.images_type in ('raw', 'flat')):
+            return
+        libvirt_driver.LibvirtDriver._disk_raw_to_qcow2(path)
 
     def confirm_migration(self, context, migration, instance, *args,
                           **kwargs):
