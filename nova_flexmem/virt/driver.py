@@ -18,6 +18,7 @@ root disk, which is a delta beside a shared base, and in what follows from it.
 
 import os
 
+from oslo_context import context as oslo_context
 from oslo_log import log
 
 from nova.compute import power_state
@@ -105,10 +106,9 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     def manage_image_cache(self, context, all_instances):
         super().manage_image_cache(context, all_instances)
-        here = {instance.uuid for instance in all_instances}
         with errors.logged('Ageing bases'):
             self._bases.age(
-                lambda uuid: uuid in here or moves.left_on_disk(uuid),
+                moves.users_here(all_instances),
                 remove=CONF.image_cache.remove_unused_base_images)
         self._readiness.start()
 
@@ -226,9 +226,12 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
     def power_off(self, instance, *args, **kwargs):
         record = (self._record(instance)
                   if instance.task_state == task_states.SHELVING else None)
-        if record and record.writes == 'memory':
-            errors.refuse('it writes to memory alone and has no disk, so it'
-                          ' can not be shelved')
+        if record:
+            # Nova takes the snapshot when the guest is off, and would leave
+            # it off
+            with errors.refusing():
+                layered.check(oslo_context.get_current(), self._image_api,
+                              record)
         super().power_off(instance, *args, **kwargs)
 
     def suspend(self, context, instance):
@@ -342,11 +345,6 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         """Return the Record of an instance, or None for a stock one."""
         folder = libvirt_utils.get_instance_path(instance)
         with errors.shown():
-            record = record_module.read(folder)
-            if (record is None and os.path.isdir(folder) and
-                    layered.SYSTEM_KEY in instance.system_metadata):
-                # its delta must not be taken for a stock root disk
-                raise exception.RecordUnusable(
-                    path=os.path.join(folder, record_module.NAME),
-                    reason='it is missing')
-        return record
+            return record_module.read(
+                folder, needed=os.path.isdir(folder) and
+                layered.SYSTEM_KEY in instance.system_metadata)

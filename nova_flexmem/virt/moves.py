@@ -14,6 +14,7 @@
 
 import os
 
+from nova.compute import vm_states
 import nova.conf
 from nova import objects
 
@@ -30,6 +31,20 @@ def left_on_disk(uuid):
     path = os.path.join(CONF.instances_path, uuid)
     return any(os.path.exists(path + suffix)
                for suffix in ('', '_resize', '_del'))
+
+
+def users_here(instances):
+    """Return a function that tells whether the instance of a uuid is here.
+
+    :param instances: those of this host, and of all that share its disks
+    """
+    def is_here(instance):
+        return (instance.host == CONF.host or
+                instance.vm_state == vm_states.RESIZED or  # may be reverted
+                instance.task_state is not None)
+
+    here = {instance.uuid: is_here(instance) for instance in instances}
+    return lambda uuid: here[uuid] if uuid in here else left_on_disk(uuid)
 
 
 def check(context, reportclient, instance, record, flavor):

@@ -122,9 +122,11 @@ class Planner:
         Of the disks of a stock instance, a Plan without a record.
         """
         folder = libvirt_utils.get_instance_path(instance)
-        record = record_module.read(folder)
-        if os.path.exists(os.path.join(folder, 'disk')) or (
-                record and record.writes == 'memory'):
+        has_disk = os.path.exists(os.path.join(folder, 'disk'))
+        record = record_module.read(
+            folder, needed=has_disk and
+            layered.SYSTEM_KEY in instance.system_metadata)
+        if has_disk or record and record.writes == 'memory':
             return Plan(record and self._bases.of_record(
                 context, instance, record), record)
         return None

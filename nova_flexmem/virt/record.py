@@ -65,10 +65,12 @@ class Record:
         os.rename(temporary, path)
 
 
-def read(folder):
+def read(folder, needed=False):
     """Return the Record of an instance, or None for a stock instance.
 
     :param folder: the instance's folder
+    :param needed: whether it is no stock instance: its delta must not be
+        taken for a stock root disk
     :raises: RecordUnusable
     """
     path = os.path.join(folder, NAME)
@@ -76,6 +78,8 @@ def read(folder):
         with open(path, encoding='utf-8') as f:
             record = Record(**json.load(f))
     except FileNotFoundError:
+        if needed:
+            raise exception.RecordUnusable(path=path, reason='it is missing')
         return None
     except (OSError, ValueError, TypeError, RecursionError) as e:
         raise exception.RecordUnusable(path=path, reason=str(e))

@@ -16,6 +16,7 @@
 import os
 
 from nova import context
+from nova import objects
 
 from tests.lifecycle import harness
 from tests.lifecycle import servers
@@ -45,15 +46,26 @@ class RebuildTest(harness.NovaTestCase):
         # what can't be built leaves the server as it was
         held = self.allocations(server)
         self.assertNotEqual({}, held)
-        broken = self.add_image('other', flexmem_policy='disabled')
+        broken = self.add_image('other', flexmem_policy='disabled',
+                                kernel_id=self.image, hw_disk_bus='ide')
+        before = self.noted(server)
         self.assertIn('contradict', self.why_refused(
             server, 'rebuild', {'imageRef': broken}))
+        self.assertEqual(before, self.noted(server))
         self._run_periodics()
         self.assertEqual(held, self.allocations(server))
         self.hear(server, 1, image='other')
         self.act(server, 'reboot', {'type': 'HARD'})
         self.hear(server, 2, **harness.FLEXMEM, image='other')
         self.delete(server)
+
+    def noted(self, server):
+        """Return what Nova notes of a server's image."""
+        instance = objects.Instance.get_by_uuid(
+            context.get_admin_context(), server['id'])
+        return (instance.image_ref, instance.kernel_id, instance.os_type,
+                {key: value for key, value in instance.system_metadata.items()
+                 if key.startswith('image_')})
 
     def allocations(self, server):
         """Return what a server holds in Placement: {provider: resources}."""
@@ -84,6 +96,12 @@ class ShelveTest(harness.NovaTestCase):
         server = self.boot()
         self.hear(server, 1, **harness.FLEXMEM)
         key = self.base_key(server)
+
+        gone = self.glance.images.pop(self.image)
+        self.assertIn('gone from Glance', self.why_refused(server, 'shelve'))
+        self.hear(server, 1)
+        self.glance.images[self.image] = gone
+
         self.act(server, 'shelve', until='SHELVED_OFFLOADED')
         self.assert_nothing_left(server)
         # its delta boots on the root filesystem alone that it was made on
