@@ -228,6 +228,28 @@ class Store:
         """
         return self._verified.holds(self.require(key))
 
+    def verify(self, key, progress=None):
+        """Read every byte of a base again, whatever is known about it.
+
+        One that is damaged is not known to be whole any more, so that
+        check() does not take it.
+
+        :param progress: called with the fraction done, 0 to 1
+        :raises: BaseNotFound, BaseDamaged
+        """
+        try:
+            self.require(key).verify(progress)
+        except exception.BaseDamaged as e:
+            try:
+                self._verified.forget(key)
+            except OSError as error:  # in another's store, for example
+                raise exception.BaseDamaged(**e.kwargs | {
+                    'reason': f'{e.kwargs["reason"]}, and instances may start'
+                    ' from it until the host boots, as'
+                    f' {error.filename} can not be removed'
+                    f' ({error.strerror})'})
+            raise
+
     def name(self, name, key):
         """Let a name stand for a base, and for no other from now on.
 

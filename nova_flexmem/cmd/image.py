@@ -148,9 +148,9 @@ class Verify(_StoreCommand):
         for key in keys:
             try:
                 with progress.Progress(self.app.stderr) as reporter:
-                    opened.require(key).verify(
-                        lambda part, key=key: reporter(f'verifying {key}',
-                                                       part))
+                    opened.verify(
+                        key, lambda part, key=key: reporter(
+                            f'verifying {key}', part))
             except exception.BaseDamaged as e:
                 damaged += 1
                 self.app.stderr.write(f'{e}\n')

@@ -419,8 +419,48 @@ class CheckTest(StoreTest):
             self.flip(_A, name)
         self.store.check(_A)
 
+    def rot(self, name):
+        """Change one bit as a bad disk would: nothing else tells of it."""
+        before = self.store.get(_A).states()
+        self.flip(_A, name)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.base.base.Base.states', lambda _found: before))
+
+    def test_a_base_found_damaged_is_not_taken_any_more(self):
+        self.store.check(_A)
+        self.rot(base.KERNEL)
+        self.store.check(_A)  # nobody has looked
+        for function in (self.store.verify, self.store.check):
+            e = self.assertRaises(exception.BaseDamaged, function, _A)
+            self.assertIn('its content has changed', str(e))
+        self.assertFalse(self.store.verified(_A))
+        self.store.remove(_A)
+
+    def test_a_base_found_damaged_in_another_users_store(self):
+        self.store.check(_A)
+        self.rot(base.KERNEL)
+
+        def refuse(path):
+            raise OSError(13, 'Permission denied', path)
+
+        with fixtures.MonkeyPatch('os.unlink', refuse):
+            e = self.assertRaises(exception.BaseDamaged, self.store.verify,
+                                  _A)
+        for part in ('its content has changed', 'Permission denied',
+                     self.store.folder(f'verified/{_A}')):
+            self.assertIn(part, str(e))
+
+    def test_a_base_found_whole(self):
+        self.store.check(_A)
+        parts = []
+        self.store.verify(_A, parts.append)
+        self.assertEqual(1, parts[-1])
+        self.assertEqual(2, len(self.reads))
+        self.assertTrue(self.store.verified(_A))
+
     def test_none(self):
         self.assertRaises(exception.BaseNotFound, self.store.check, _AB)
+        self.assertRaises(exception.BaseNotFound, self.store.verify, _AB)
         self.assertRaises(exception.BaseNotFound, self.store.use, _AB, _USER)
         self.assertNotIn(_AB, self.names('uses'))
 

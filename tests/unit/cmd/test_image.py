@@ -20,6 +20,7 @@ import testtools
 
 from nova_flexmem.base import store as store_module
 from nova_flexmem.cmd import main
+from nova_flexmem import exception
 from tests.unit.base import samples
 
 _A = 'a' * 32
@@ -157,6 +158,18 @@ class VerifyTest(ImageTest):
         out, err = self.run_command('image', 'verify', '--all', status=1)
         self.assertEqual(f'{_AB}: verified\n', out)
         self.assertIn(f'{_A}/root.pmem: 100 bytes, not 4194304', err)
+
+    def test_instances_do_not_start_from_one_that_was_found_damaged(self):
+        samples.publish(self.store, _A)
+        before = self.store.check(_A).states()
+        # a bad disk changes nothing that tells of it
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.base.base.Base.states', lambda _found: before))
+        self.truncate(_A, 'kernel', 1)
+        self.assertTrue(self.store.verified(_A))
+        _out, err = self.run_command('image', 'verify', _A, status=1)
+        self.assertIn(f'{_A}/kernel: its content has changed', err)
+        self.assertRaises(exception.BaseDamaged, self.store.use, _A, _USER)
 
     def test_torn_manifest(self):
         samples.publish(self.store, _A)
