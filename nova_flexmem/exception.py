@@ -52,7 +52,11 @@ class BuildFailed(FlexMemException):
 
 
 class ProgramFailed(FlexMemException):
-    """A helper program ended with an error, or overran one of its limits."""
+    """A helper program ended with an error, or overran one of its limits.
+
+    Where it ended by itself there is a kwarg code: its exit code, or below 0
+    the signal that ended it.
+    """
 
     msg_fmt = '%(program)s failed: %(reason)s'
 

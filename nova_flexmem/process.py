@@ -29,6 +29,10 @@ GIB = 1 << 30
 #: Kills the program when its starter dies, and stops setuid from working.
 _GUARD = ('setpriv', '--pdeathsig', 'KILL', '--no-new-privs', '--')
 
+#: Between SIGXCPU and SIGKILL. With no time between, the kernel sends only
+#: the latter, by which programs also end where memory is short.
+_LAST_CPU_S = 5
+
 #: The environment of helper programs: English messages, UTC, no user files.
 _ENVIRONMENT = {'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'HOME': '/',
                 'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:'
@@ -63,16 +67,13 @@ def run(*argv, timeout_s, limits=Limits(), env=None, stdin=None,
     """
     try:
         out, _err = processutils.execute(
-            *_GUARD, *argv, timeout=timeout_s, process_input=stdin,
-            check_exit_code=list(expected),
-            env_variables=environment(**(env or {})), on_completion=_end,
-            prlimit=processutils.ProcessLimits(
-                address_space=limits.address_space_bytes,
-                file_size=limits.file_size_bytes, core_file_size=0,
-                cpu_time=limits.cpu_s))
+            *_GUARD, *_prlimit(limits), *argv, timeout=timeout_s,
+            process_input=stdin, check_exit_code=list(expected),
+            env_variables=environment(**(env or {})), on_completion=_end)
     except processutils.ProcessExecutionError as e:
-        raise exception.ProgramFailed(program=argv[0],
-                                      reason=reason(e.exit_code, e.stderr))
+        raise exception.ProgramFailed(
+            program=argv[0], reason=reason(e.exit_code, e.stderr),
+            code=e.exit_code)
     except OSError as e:
         raise exception.ProgramFailed(program=argv[0], reason=str(e))
     except Exception as e:
@@ -82,6 +83,17 @@ def run(*argv, timeout_s, limits=Limits(), env=None, stdin=None,
         raise exception.ProgramFailed(
             program=argv[0], reason=f'no end after {timeout_s:.0f} s')
     return out
+
+
+def _prlimit(limits):
+    """Return the beginning of a command that keeps to limits."""
+    options = {'as': limits.address_space_bytes,
+               'fsize': limits.file_size_bytes, 'core': 0,
+               'cpu': limits.cpu_s and
+               f'{limits.cpu_s}:{limits.cpu_s + _LAST_CPU_S}'}
+    return ('prlimit', *(f'--{name}={value}'
+                         for name, value in options.items()
+                         if value is not None), '--')
 
 
 def _end(popen):
@@ -97,12 +109,9 @@ def start(*argv, limits=Limits(), env=None, cwd=None):
     :returns: a subprocess.Popen with text pipes; the caller ends it
     :raises: ProgramFailed if it can't be started
     """
-    prlimit = ('prlimit', f'--as={limits.address_space_bytes}',
-               f'--fsize={limits.file_size_bytes}', '--core=0',
-               f'--cpu={limits.cpu_s}', '--')
     try:
         return subprocess.Popen(
-            [*_GUARD, *prlimit, *argv], stdin=subprocess.PIPE,
+            [*_GUARD, *_prlimit(limits), *argv], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             errors='replace', env=environment(**(env or {})), cwd=cwd,
             bufsize=1, start_new_session=True)

@@ -22,6 +22,7 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import stat
 import struct
 
@@ -40,6 +41,14 @@ _INFO_LIMITS = process.Limits(cpu_s=30)
 _CHECK_CODES = (0, 2, 3)  # clean, corruptions, leaked clusters only
 _RAW = ('raw', 'gpt')
 _BAD_DISK = os.strerror(errno.EIO)
+
+#: How qemu-img ends for nothing but the image that it reads: an error of its
+#: own, a fault of its own, and the limits of processor time and, by GLib's
+#: SIGTRAP, of memory. Not when it is killed, as where the host's memory is
+#: short, or takes too long, as where the host's disk is slow.
+_OWN_CODES = (1, 2, 3, 63)
+_OWN_SIGNALS = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGTRAP,
+                -signal.SIGXCPU)
 
 #: What the inspector ends in: its own errors, and others for files that its
 #: authors did not expect. A VMDK descriptor that is no text is one.
@@ -70,7 +79,8 @@ def inspect(path, *, max_virtual_size_bytes, allow_backing_chain=False):
     :returns: a Source
     :raises: ImageRefused for anything that is not a raw or qcow2 disk that
         stands on its own, and, with allow_backing_chain, for a chain that
-        is not made of such files alone; BuildFailed if one can't be read
+        is not made of such files alone; BuildFailed if one can't be read, or
+        qemu-img can't be run to its end
     """
     path = os.path.abspath(path)  # never a protocol of QEMU's, like nbd:
     _check_readable(path)
@@ -225,10 +235,18 @@ def _qemu_img(command, path, image_format, **how):
             'qemu-img', command, '--output=json', '-f', image_format, path,
             limits=_INFO_LIMITS, **how))
     except exception.ProgramFailed as e:
-        reason = e.kwargs['reason'].removeprefix('qemu-img: ')
-        if _BAD_DISK in reason:
-            raise exception.BuildFailed(image=path, reason=reason)
-        raise exception.ImageRefused(image=path, reason=f'damaged: {reason}')
+        said, code = e.kwargs['reason'], e.kwargs.get('code')
+        reason = said.removeprefix('qemu-img: ')
+        # helpers that were to start it may end with the same codes
+        refused = code in _OWN_SIGNALS or (code in _OWN_CODES
+                                           and reason != said)
+        # not for good what the image may not be to blame for; but for good
+        # what is, or each host would try a hostile image again and again
+        if refused and _BAD_DISK not in reason:
+            raise exception.ImageRefused(image=path,
+                                         reason=f'damaged: {reason}')
+        raise exception.BuildFailed(image=path,
+                                    reason=f'qemu-img {command}: {reason}')
 
 
 def _copy(source, target):

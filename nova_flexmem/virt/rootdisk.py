@@ -45,7 +45,8 @@ def provide(backend, size_bytes, snapshot=None):
         snapshot that a new delta begins with, None for an empty one
     :returns: whether it was made
     :raises: ProgramFailed; ImageRefused if the snapshot isn't a disk that
-        stands on its own; FlavorDiskSmallerThanImage
+        stands on its own, BuildFailed if it can't be read;
+        FlavorDiskSmallerThanImage
     """
     if backend.exists():
         _have_format(backend)

@@ -11,6 +11,7 @@
 # under the License.
 
 import os
+import signal
 import time
 
 import fixtures
@@ -28,6 +29,7 @@ class RunTest(testtools.TestCase):
         self.assertIn(argv[0], str(e))
         self.assertIn(cause, str(e))
         self.assertNotIn('\n', str(e))
+        return e
 
     def test_output_and_input(self):
         self.assertEqual('a $HOME\n', process.run(
@@ -70,6 +72,23 @@ class RunTest(testtools.TestCase):
         self.assertEqual('5\n', process.run(
             'sh', '-c', 'ulimit -t', timeout_s=30,
             limits=process.Limits(cpu_s=5)))
+
+    def test_how_it_ended(self):
+        for script, code in (('exit 3', 3), ('kill -KILL $$', -9)):
+            e = self.assert_failed('', 'sh', '-c', script)
+            self.assertEqual(code, e.kwargs['code'])
+        e = self.assert_failed('no end', 'sleep', '60', timeout_s=1)
+        self.assertNotIn('code', e.kwargs)
+
+    def test_processor_time_is_told_from_a_kill(self):
+        e = self.assert_failed('signal 24', 'sh', '-c', 'while :; do :; done',
+                               limits=process.Limits(cpu_s=1))
+        self.assertEqual(-signal.SIGXCPU, e.kwargs['code'])
+
+    def test_no_limits(self):
+        self.assertEqual('unlimited\n', process.run(
+            'sh', '-c', 'ulimit -t', timeout_s=30,
+            limits=process.Limits(cpu_s=None)))
 
     def test_nothing_of_our_environment(self):
         self.useFixture(fixtures.EnvironmentVariable('OS_PASSWORD', 'secret'))

@@ -14,6 +14,7 @@ import errno
 import os
 import random
 import shutil
+import signal
 import subprocess
 import unittest
 
@@ -144,16 +145,42 @@ class RefusedTest(SourceTest):
         self.assertIn(f'{_BAD_DISK} can not be read: Input/output error',
                       str(e))
 
-    def test_bad_sectors_under_the_header(self):
+    def inspect_failing(self, **kwargs):
+        """Inspect a disk that qemu-img fails on; return the exception."""
         def fail(*_args, **_kwargs):
-            raise exception.ProgramFailed(
-                program='qemu-img', reason='qemu-img: Could not open'
-                " 'disk': Input/output error")
+            raise exception.ProgramFailed(program='qemu-img', **kwargs)
 
         path = self.write('disk', bytes(512))
         with fixtures.MonkeyPatch('nova_flexmem.process.run', fail):
-            e = self.assertRaises(exception.BuildFailed, self.inspect, path)
+            return self.assertRaises(exception.FlexMemException, self.inspect,
+                                     path)
+
+    def test_bad_sectors_under_the_header(self):
+        e = self.inspect_failing(
+            code=1, reason="qemu-img: Could not open 'disk': Input/output"
+            ' error')
+        self.assertIsInstance(e, exception.BuildFailed)
         self.assertIn('Input/output error', str(e))
+
+    def test_what_the_image_is_to_blame_for(self):
+        for code, reason in ((1, 'qemu-img: Could not open'),
+                             (-signal.SIGXCPU, 'ended by signal 24'),
+                             (-signal.SIGTRAP, 'GLib-ERROR: failed')):
+            e = self.inspect_failing(code=code, reason=reason)
+            self.assertIsInstance(e, exception.ImageRefused)
+            self.assertIn(f'damaged: {reason.removeprefix("qemu-img: ")}',
+                          str(e))
+
+    def test_what_the_host_may_be_to_blame_for(self):
+        for how in ({'code': -signal.SIGKILL, 'reason': 'ended by signal 9'},
+                    {'code': 127, 'reason': 'qemu-img: error while loading'},
+                    {'code': 1, 'reason': 'prlimit: failed to set'},
+                    {'reason': 'no end after 300 s'},
+                    {'reason': '[Errno 12] Cannot allocate memory'}):
+            e = self.inspect_failing(**how)
+            self.assertIsInstance(e, exception.BuildFailed)
+            self.assertIn('qemu-img info: ', str(e))
+            self.assertIn(how['reason'].removeprefix('qemu-img: '), str(e))
 
     def test_empty(self):
         self.assert_refused(self.write('disk', b''), 'not a')
