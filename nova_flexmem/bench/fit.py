@@ -70,6 +70,9 @@ def run(image, options, work_folder, progress):
     with kinds.prepare(image, options.guest, work_folder, progress) as ready:
         described = environment.describe(ready)
         tried = {'stock': _fit(ready, 'stock', 'stock', options, progress)}
+        if tried['stock'][0] is None:
+            raise exception.BenchFailed(
+                reason=f'stock guests: {tried["stock"][1]}')
         if options.with_ksm:
             with ksm.always_on():
                 tried[_WITH_KSM] = _fit(ready, 'stock', _WITH_KSM, options,
@@ -82,11 +85,14 @@ def run(image, options, work_folder, progress):
         dataclasses.asdict(options),
         [results.Figure(f'VMs in {options.size_bytes / (1 << 30):g} GiB', '',
                         {kind: [count]
-                         for kind, (count, _why) in tried.items()})])
+                         for kind, (count, _why) in tried.items()
+                         if count is not None})])
 
 
 def _fit(ready, kind, label, options, progress, wait_s=0):
     """Return how many guests of a kind fit, and why no more do.
+
+    Not how many, but None, if the first one fails for a reason of its own.
 
     :param label: what this is called; another for each call
     """
@@ -109,15 +115,20 @@ def _fit(ready, kind, label, options, progress, wait_s=0):
                 guest.wait_shell(patience_s)
                 guest.wait_multi_user()
                 work(guest)
-                time.sleep(wait_s)
             except exception.DemoFailed as e:
                 if group.ran_out():
                     return count, 'out of memory'
-                if time.monotonic() - began < patience_s:
-                    raise  # it failed for another reason
-                return count, f'too slow: {e}'
+                if time.monotonic() - began >= patience_s:
+                    return count, f'too slow: {e}'
+                # hours may have gone into what is known by now
+                progress(f'{label}: {e}')
+                return count or None, f'failed: {e}'
+            took_s = time.monotonic() - began
+            time.sleep(wait_s)
             if group.ran_out():
                 return count, 'out of memory'
             if not count:
-                patience_s = (time.monotonic() - began) * _PATIENCE
+                patience_s = took_s * _PATIENCE
+            elif took_s > patience_s:
+                return count, f'too slow: it took {took_s:.0f} s'
     return options.most, f'no more than {options.most} are tried'
