@@ -25,6 +25,12 @@ from oslo_concurrency import processutils
 from nova_flexmem import exception
 
 GIB = 1 << 30
+MIB = 1 << 20
+
+#: Seconds that a helper may take for any disk, and how fast it writes one at
+#: least, in bytes/s.
+_DISK_S = 600
+_DISK_SPEED = 20 * MIB
 
 #: Kills the program when its starter dies, and stops setuid from working.
 _GUARD = ('setpriv', '--pdeathsig', 'KILL', '--no-new-privs', '--')
@@ -83,6 +89,18 @@ def run(*argv, timeout_s, limits=Limits(), env=None, stdin=None,
         raise exception.ProgramFailed(
             program=argv[0], reason=f'no end after {timeout_s:.0f} s')
     return out
+
+
+def write_disk(*argv, size_bytes, timeout_s=None):
+    """Run a helper that may write a disk of a size, and a qcow2's tables.
+
+    :param timeout_s: as for run(); None: by the size
+    :raises: ProgramFailed as run() does
+    """
+    seconds = timeout_s or _DISK_S + size_bytes // _DISK_SPEED
+    run(*argv, timeout_s=seconds, limits=Limits(
+        file_size_bytes=size_bytes + size_bytes // 64 + 64 * MIB,
+        cpu_s=int(seconds)))
 
 
 def _prlimit(limits):

@@ -284,9 +284,10 @@ class _Flatten:
         with sparse.Watch(target, sparse.written_bytes(self._image.path)
                           + sparse.written_bytes(disk),
                           lambda part: self._progress(stage, part)):
-            process.run('qemu-img', 'convert', '-f', 'qcow2', '-O',
-                        self._options.format, disk, target,
-                        timeout_s=self._options.timeout_s)
+            process.write_disk('qemu-img', 'convert', '-f', 'qcow2', '-O',
+                               self._options.format, disk, target,
+                               size_bytes=self._size_bytes,
+                               timeout_s=self._options.timeout_s)
         disk_module.sync(target)
 
 

@@ -144,8 +144,10 @@ def take(source, expected, folder, *, timeout_s, progress=None):
     """
     path = os.path.join(folder, f'image.{source.format}')
     if len(source.chain) > 1:
-        process.run('qemu-img', 'convert', '-f', source.format, '-O',
-                    source.format, source.path, path, timeout_s=timeout_s)
+        process.write_disk('qemu-img', 'convert', '-f', source.format, '-O',
+                           source.format, source.path, path,
+                           size_bytes=source.virtual_size_bytes,
+                           timeout_s=timeout_s)
         actual = digest(source, progress)
     else:
         try:

@@ -92,6 +92,7 @@ def image(parsed_args, conf, progress):
                                 builder.Options.from_conf(conf), progress)
     checked = opened.check(built.key)
     return kinds.Image(path, checked.manifest.image_format,
+                       checked.manifest.image_virtual_size_bytes,
                        domain.Boot.of(checked))
 
 

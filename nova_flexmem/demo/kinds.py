@@ -26,8 +26,6 @@ from nova_flexmem import process
 
 KINDS = ('stock', 'flexmem')
 
-_CONVERT_TIMEOUT_S = 600
-
 
 @dataclasses.dataclass(frozen=True)
 class Image:
@@ -35,11 +33,13 @@ class Image:
 
     :ivar path: of the image
     :ivar format: raw or qcow2
+    :ivar virtual_size_bytes: of its disk
     :ivar boot: of its base
     """
 
     path: str
     format: str
+    virtual_size_bytes: int
     boot: domain.Boot
 
 
@@ -109,8 +109,9 @@ def prepare(image, options, work_folder,
         os.chmod(folder, 0o711)  # QEMU's user must be able to enter it
         progress('converting the image to raw, as Nova does')
         raw = os.path.join(folder, 'image.raw')
-        process.run('qemu-img', 'convert', '-f', image.format, '-O', 'raw',
-                    image.path, raw, timeout_s=_CONVERT_TIMEOUT_S)
+        process.write_disk('qemu-img', 'convert', '-f', image.format, '-O',
+                           'raw', image.path, raw,
+                           size_bytes=image.virtual_size_bytes)
         flavor = stock.Flavor(options.ram_mib,
                               options.disk_bytes or os.path.getsize(raw),
                               options.cpu_model)

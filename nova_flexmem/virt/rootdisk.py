@@ -25,11 +25,8 @@ from nova_flexmem.base import disk
 from nova_flexmem.base import source
 from nova_flexmem import process
 
-MIB = 1 << 20
-
-#: Seconds that a helper may take, and how fast it is at least, in bytes/s.
+#: Seconds for a look at a disk.
 _TIMEOUT_S = 600
-_SPEED = 20 * MIB
 
 #: The flavor limits the size of snapshots.
 _ANY_SIZE = 1 << 62
@@ -93,8 +90,8 @@ def _publishing(backend, size_bytes):
         else:
             _convert(raw, 'raw', ready, backend.driver_format, size_bytes)
         if backend.preallocate:
-            _run('fallocate', '-n', '-l', str(size_bytes), ready,
-                 size_bytes=size_bytes)
+            process.write_disk('fallocate', '-n', '-l', str(size_bytes), ready,
+                               size_bytes=size_bytes)
         disk.sync(ready)
         os.rename(ready, backend.path)
         disk.sync(os.path.dirname(backend.path))
@@ -152,18 +149,10 @@ def _size_bytes(path, path_format):
 
 
 def _convert(path, path_format, target, target_format, size_bytes):
-    _run('qemu-img', 'convert', '-f', path_format, '-O', target_format,
-         path, target, size_bytes=size_bytes)
+    process.write_disk('qemu-img', 'convert', '-f', path_format, '-O',
+                       target_format, path, target, size_bytes=size_bytes)
 
 
 def _resize(path, path_format, size_bytes):
-    _run('qemu-img', 'resize', '-q', '-f', path_format, path, str(size_bytes),
-         size_bytes=size_bytes)
-
-
-def _run(*argv, size_bytes):
-    """Run a helper that may write a disk of a size, and a qcow2's tables."""
-    seconds = _TIMEOUT_S + size_bytes // _SPEED
-    process.run(*argv, timeout_s=seconds, limits=process.Limits(
-        file_size_bytes=size_bytes + size_bytes // 64 + 64 * MIB,
-        cpu_s=seconds))
+    process.write_disk('qemu-img', 'resize', '-q', '-f', path_format, path,
+                       str(size_bytes), size_bytes=size_bytes)

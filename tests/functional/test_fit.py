@@ -25,7 +25,9 @@ class FitTest(harness.GuestTestCase):
         harness.take_ksm(self)
         steps = []
         found = fit.run(
-            kinds.Image(self.image, 'qcow2', self.boot),
+            kinds.Image(self.image, 'qcow2',
+                        self.base.manifest.image_virtual_size_bytes,
+                        self.boot),
             fit.Options(size_bytes=1 << 30, most=1), self.folder,
             steps.append)
         [figure] = found.figures

@@ -90,6 +90,34 @@ class RunTest(testtools.TestCase):
             'sh', '-c', 'ulimit -t', timeout_s=30,
             limits=process.Limits(cpu_s=None)))
 
+    def test_limits_of_a_disk(self):
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'file')
+        for how, cpu_s in (({}, 600 + 5 * 1024 // 20), ({'timeout_s': 9}, 9)):
+            process.write_disk('sh', '-c', 'exec > "$0"; ulimit -f; ulimit -t',
+                               path, size_bytes=5 << 30, **how)
+            with open(path) as f:
+                blocks, seconds = map(int, f)
+            self.assertEqual((5 << 30) + (5 << 24) + (64 << 20), blocks * 512)
+            self.assertEqual(cpu_s, seconds)
+
+    def test_disk_above_the_limit_of_other_files(self):
+        if not process.available('qemu-img'):
+            self.skipTest('qemu-img is not installed')
+        folder = self.useFixture(fixtures.TempDir()).path
+        disk, out = (os.path.join(folder, name) for name in ('disk', 'out'))
+        size = (65 << 30) + 512
+        with open(disk, 'wb') as f:
+            f.truncate(size)
+            f.seek(-4, os.SEEK_END)
+            f.write(b'last')
+        command = ('qemu-img', 'convert', '-f', 'raw', '-O', 'raw', disk, out)
+        self.assertRaises(exception.ProgramFailed, process.run, *command,
+                          timeout_s=60)
+        process.write_disk(*command, size_bytes=size)
+        with open(out, 'rb') as f:
+            f.seek(size - 4)
+            self.assertEqual(b'last', f.read())
+
     def test_nothing_of_our_environment(self):
         self.useFixture(fixtures.EnvironmentVariable('OS_PASSWORD', 'secret'))
         out = process.run('env', timeout_s=30, env={'MORE': '1'})
