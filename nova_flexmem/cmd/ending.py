@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Commands that start guests clean up when a signal ends them."""
+"""Commands clean up when a signal ends them, as after an error."""
 
 import signal
 import sys

@@ -20,6 +20,7 @@ from oslo_utils import strutils
 
 from nova_flexmem.base import flatten
 from nova_flexmem.base import store
+from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import progress
 from nova_flexmem import exception
 
@@ -83,6 +84,7 @@ class Flatten(show.ShowOne):
             direct_paths=tuple(path.rstrip('/') for path in paths),
             max_virtual_size_bytes=group.max_virtual_size_gib * GIB,
             timeout_s=group.build_timeout_s)
+        ending.clean_up_on_signals()
         with progress.Progress(self.app.stderr) as reporter:
             made = flatten.flatten(
                 store.Store(group.store_path), parsed_args.image,

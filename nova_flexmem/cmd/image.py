@@ -23,6 +23,7 @@ from nova_flexmem.base import base
 from nova_flexmem.base import builder
 from nova_flexmem.base import names
 from nova_flexmem.base import store
+from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import progress
 from nova_flexmem import exception
 
@@ -83,6 +84,7 @@ class Build(_StoreCommand, show.ShowOne):
             changes['rootfs'] = parsed_args.rootfs
         options = builder.Options.from_conf(self.app.conf, **changes)
         opened = self.open_store()
+        ending.clean_up_on_signals()
         with progress.Progress(self.app.stderr) as reporter:
             built, new = builder.build(opened, parsed_args.source, options,
                                        reporter)

@@ -24,6 +24,7 @@ from pbr import version
 from nova_flexmem import accel
 from nova_flexmem.base import base
 from nova_flexmem.base import store as store_module
+from nova_flexmem.cmd import ending
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
@@ -109,10 +110,12 @@ class Checks(upgradecheck.UpgradeCommands):
             return _result([(_WARNING, f'not checked: {path} is not of root,'
                              ' whose files would be in the way there; run'
                              ' this as the user that nova-compute runs as')])
-        findings = preflight.check(self._conf)
-        if root and not there:
-            # nova-compute, which is to make it, is rarely root
-            shutil.rmtree(path, ignore_errors=True)
+        try:
+            findings = preflight.check(self._conf)
+        finally:
+            if root and not there:
+                # nova-compute, which is to make it, is rarely root
+                shutil.rmtree(path, ignore_errors=True)
         said = [(_FAILURE, finding.message) for finding in findings
                 if not finding.ok]
         if accel.kvm_forbidden():
@@ -268,6 +271,7 @@ def main(argv=None):
     0: all is well; 1: warnings; 2: failures; 255: it could not check.
     """
     conf = new_conf()
+    ending.clean_up_on_signals()
     try:
         return upgradecheck.main(conf, 'nova', Checks(conf),
                                  sys.argv[1:] if argv is None else argv)

@@ -19,6 +19,7 @@ import fixtures
 import testtools
 
 from nova_flexmem.base import store as store_module
+from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import main
 from nova_flexmem import exception
 from tests.unit.base import samples
@@ -32,6 +33,7 @@ class ImageTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
+        self.patch(ending, 'clean_up_on_signals', lambda: None)
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.path = os.path.join(self.folder, 'store')
         self.store = store_module.Store(self.path)

@@ -27,6 +27,7 @@ import testtools
 from nova_flexmem import accel
 from nova_flexmem.base import base
 from nova_flexmem.base import store as store_module
+from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import status
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
@@ -38,6 +39,9 @@ from tests.unit.base import samples
 
 _A = 'a' * 32
 _B = 'b' * 32
+
+#: In place of a finding: the command is ended meanwhile.
+_ENDED = 'ended'
 
 _LINES = """\
 [DEFAULT]
@@ -174,6 +178,8 @@ class HostTest(StatusTest):
 
     def _preflight(self, conf):
         store_module.Store(conf.flexmem.store_path)
+        if self._findings == (_ENDED,):
+            raise SystemExit
         return self._findings
 
     def test_fit(self):
@@ -198,6 +204,8 @@ class HostTest(StatusTest):
         if os.geteuid() != 0:
             self.skipTest('not root')
         self.check(preflight.Finding('one', True, 'seen'))
+        self.assertFalse(os.path.exists(self.path))
+        self.assertRaises(SystemExit, self.check, _ENDED)
         self.assertFalse(os.path.exists(self.path))
         store_module.Store(self.path)
         self.check(preflight.Finding('one', True, 'seen'))
@@ -382,6 +390,7 @@ class BaseStoreTest(StatusTest):
 class CommandTest(StatusTest):
 
     def run_main(self, *argv):
+        self.patch(ending, 'clean_up_on_signals', lambda: None)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = status.main(argv)
