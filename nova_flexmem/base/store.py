@@ -91,7 +91,7 @@ class Store:
 
     def __init__(self, path, *, read_only=False):
         self.path = os.path.abspath(path)
-        self._uses = uses.Uses(self.folder('uses'))
+        self._uses = uses.Uses(self.folder('uses'), read_only=read_only)
         self._verified = verified.Verified(self.folder('verified'))
         self._names = names.Names(self.folder('names'))
         if not read_only:
@@ -109,6 +109,20 @@ class Store:
                 ' another store')
         for name in _FOLDERS:
             os.makedirs(os.path.join(self.path, name), exist_ok=True)
+
+    def exists(self):
+        """Return whether the store has been made."""
+        with self.reporting():
+            try:
+                os.stat(self.folder('bases'))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def is_own(self):
+        """Return whether a store that exists is this user's."""
+        with self.reporting():
+            return os.stat(self.path).st_uid == os.geteuid()
 
     def reporting(self):
         """Turn the operating system's errors into StoreUnusable."""

@@ -29,10 +29,14 @@ _USER = re.compile(r'[\w.-]{1,255}')
 
 
 class Uses:
-    """The use records in a folder."""
+    """The use records in a folder.
 
-    def __init__(self, folder):
+    :param read_only: records that are lost are not started anew
+    """
+
+    def __init__(self, folder, *, read_only=False):
         self._folder = folder
+        self._read_only = read_only
 
     def begin(self, key):
         """Start the records of a base; its time out of use starts as well."""
@@ -74,6 +78,8 @@ class Uses:
         records from before the host's boot: there it has to be believed.
         """
         if not os.path.isdir(self._of(key)):
+            if self._read_only:
+                return 0.0
             self.begin(key)
         changed_ns = os.stat(self._of(key)).st_mtime_ns
         by_clock_s = time.time() - changed_ns / 1e9

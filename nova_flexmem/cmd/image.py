@@ -37,11 +37,42 @@ class _StoreCommand(command.Command):
 
     app: typing.Any
 
-    def open_store(self):
-        """Return the Store, without what killed builds left in it."""
+    def make_store(self):
+        """Return the Store, made if there is none.
+
+        What killed builds left in it is removed.
+        """
         opened = store.Store(self.app.conf.flexmem.store_path)
         opened.clean()
         return opened
+
+    def open_store(self):
+        """Return the Store, as make_store() if there is one.
+
+        :raises: StoreUnusable
+        """
+        self._look()
+        return self.make_store()
+
+    def look_at_store(self):
+        """Return the Store, as open_store() if it is this user's.
+
+        That of another user is only looked at.
+
+        :raises: StoreUnusable
+        """
+        looked_at = self._look()
+        return self.make_store() if looked_at.is_own() else looked_at
+
+    def _look(self):
+        looked_at = store.Store(self.app.conf.flexmem.store_path,
+                                read_only=True)
+        if not looked_at.exists():
+            raise exception.StoreUnusable(
+                store=looked_at.path, reason='there is no base store; give'
+                ' the right one with --store or [flexmem] store_path, or make'
+                ' it with "nova-flexmem image build"')
+        return looked_at
 
 
 class _BaseCommand(_StoreCommand):
@@ -83,7 +114,7 @@ class Build(_StoreCommand, show.ShowOne):
         if parsed_args.rootfs:
             changes['rootfs'] = parsed_args.rootfs
         options = builder.Options.from_conf(self.app.conf, **changes)
-        opened = self.open_store()
+        opened = self.make_store()
         ending.clean_up_on_signals()
         with progress.Progress(self.app.stderr) as reporter:
             built, new = builder.build(opened, parsed_args.source, options,
@@ -98,7 +129,7 @@ class List(_StoreCommand, lister.Lister):
     """List the bases of this host."""
 
     def take_action(self, parsed_args):
-        opened = self.open_store()
+        opened = self.look_at_store()
         rows = []
         for key in opened.keys():
             try:
@@ -123,7 +154,7 @@ class Show(_BaseCommand, show.ShowOne):
     """Show a base."""
 
     def take_action(self, parsed_args):
-        opened = self.open_store()
+        opened = self.look_at_store()
         key = opened.find(parsed_args.base)
         facts, values = _describe(opened.require(key), opened)
         return ((*facts, 'users', 'unused_s'),
@@ -143,7 +174,7 @@ class Verify(_StoreCommand):
         return parser
 
     def take_action(self, parsed_args):
-        opened = self.open_store()
+        opened = self.look_at_store()
         keys = (opened.keys() if parsed_args.all
                 else [opened.find(parsed_args.base)])
         damaged = 0

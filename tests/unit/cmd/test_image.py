@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 
 import fixtures
 import testtools
@@ -99,9 +100,22 @@ class ListTest(ImageTest):
         self.assertEqual([], os.listdir(self.store.folder('builds')))
 
     def test_store_given_on_the_command_line(self):
-        samples.publish(self.store, _A)
         other = os.path.join(self.folder, 'other')
-        self.assertEqual([], self.run_json('--store', other, 'image', 'list'))
+        samples.publish(store_module.Store(other), _A)
+        [row] = self.run_json('--store', other, 'image', 'list')
+        self.assertEqual(_A, row['Base'])
+
+    def test_there_is_no_store(self):
+        """None is made then, also not in a folder that is something else."""
+        none = os.path.join(self.folder, 'none')
+        other = self.useFixture(fixtures.TempDir()).path
+        for path in (none, other):
+            for words in (('list',), ('show', _A), ('verify', '--all'),
+                          ('prune',), ('remove', _A)):
+                said = self.fail_command('--store', path, 'image', *words)
+                self.assertIn(f'{path}: there is no base store', said)
+        self.assertFalse(os.path.exists(none))
+        self.assertEqual([], os.listdir(other))
 
     def test_store_that_is_a_file(self):
         path = os.path.join(self.folder, 'file')
@@ -178,6 +192,49 @@ class VerifyTest(ImageTest):
         self.truncate(_A, 'manifest.json', 10)
         _out, err = self.run_command('image', 'verify', _A, status=1)
         self.assertIn('manifest.json', err)
+
+
+class StoreOfAnotherTest(ImageTest):
+    """Root looks at the store of nova-compute's user."""
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest('not root')
+        samples.publish(self.store, _A)
+        self.store.check(_A)
+        os.mkdir(os.path.join(self.store.folder('builds'), f'{_A}.12345678'))
+        shutil.rmtree(os.path.join(self.store.folder('uses'), _A))
+        for path, _folders, names in os.walk(self.path):
+            for name in ('', *names):
+                os.chown(os.path.join(path, name), 65534, 65534)
+        self.before = self.tree()
+
+    def tree(self):
+        return {os.path.join(path, name):
+                os.stat(os.path.join(path, name)).st_uid
+                for path, folders, names in os.walk(self.path)
+                for name in (*folders, *names)}
+
+    def test_nothing_is_written(self):
+        [row] = self.run_json('image', 'list')
+        self.assertEqual(_A, row['Base'])
+        self.assertEqual(0, self.run_json('image', 'show', _A)['unused_s'])
+        self.assertEqual(f'{_A}: verified\n',
+                         self.run_command('image', 'verify', '--all')[0])
+        self.assertEqual(self.before, self.tree())
+
+    def test_a_damaged_base_is_not_used_any_more(self):
+        self.truncate(_A, 'kernel', 1)
+        self.run_command('image', 'verify', _A, status=1)
+        del self.before[os.path.join(self.path, 'verified', _A)]
+        self.assertEqual(self.before, self.tree())
+
+    def test_nothing_is_changed(self):
+        for words in (('remove', _A), ('prune',), ('build', self.path)):
+            self.assertIn('belongs to user 65534',
+                          self.fail_command('image', *words))
+        self.assertEqual(self.before, self.tree())
 
 
 class RemoveTest(ImageTest):
