@@ -64,6 +64,18 @@ class Part:
     merged_bytes: int
 
 
+def check_size(ram_size_bytes):
+    """Check that the page types of guests with so much RAM can be told.
+
+    :raises: BenchFailed if not
+    """
+    if ram_size_bytes > LIMIT_BYTES:
+        raise exception.BenchFailed(
+            reason=f'page types of guests with more than {LIMIT_BYTES >> 20}'
+            ' MiB of RAM can not be told; give less with --ram-mib, or none'
+            ' with --ksm-counts ""')
+
+
 def of_guest(guest, ram_size_bytes, host_flags):
     """Return the Parts of a guest's RAM by type, a dict with all TYPES.
 
@@ -135,10 +147,7 @@ def host_states(entries, flags):
 
 
 def _guest_flags(guest, ram_size_bytes):
-    if ram_size_bytes > LIMIT_BYTES:
-        raise exception.BenchFailed(
-            reason=f'page types of guests with more than {LIMIT_BYTES >> 20}'
-            ' MiB of RAM can not be told; give less with --ram-mib')
+    check_size(ram_size_bytes)
     size = ram_size_bytes // pages.PAGE_BYTES * 8
     text = guest.output(_FLAGS.format(size=size))
     try:

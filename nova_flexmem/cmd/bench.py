@@ -22,10 +22,14 @@ from nova_flexmem.base import store
 from nova_flexmem.bench import compare
 from nova_flexmem.bench import density
 from nova_flexmem.bench import fit
+from nova_flexmem.bench import pagetypes
 from nova_flexmem.bench import results
 from nova_flexmem.bench import workloads
 from nova_flexmem.cmd import arguments
 from nova_flexmem.cmd import benchmark
+from nova_flexmem.host import ksm_switch
+
+MIB = 1 << 20
 
 _SIZE = re.compile(r'(\d+)([MG])')
 
@@ -57,6 +61,14 @@ class Density(benchmark.Benchmark):
         parser.add_argument(
             '--fit', type=_size, metavar='SIZE', help='find out how many'
             ' guests fit into so much memory instead, such as 3G')
+
+    def check(self, parsed_args):
+        if parsed_args.ksm_counts:
+            switch = ksm_switch.Switch()
+            switch.put_back()
+            switch.check_off()
+            if not parsed_args.fit:
+                pagetypes.check_size(parsed_args.ram_mib * MIB)
 
     def measure(self, parsed_args, image, guest, reporter):
         if parsed_args.fit:

@@ -42,6 +42,12 @@ class Benchmark(lister.Lister):
         """Add the benchmark's own arguments to a parser."""
         raise NotImplementedError
 
+    def check(self, parsed_args):
+        """See that the benchmark can be run to its end, as far as is known.
+
+        Before it takes any time. There is nothing to see by default.
+        """
+
     def measure(self, parsed_args, image, guest, reporter):
         """Run the benchmark; returns results.Results.
 
@@ -55,6 +61,7 @@ class Benchmark(lister.Lister):
         ending.clean_up_on_signals()
         if parsed_args.report:
             report.prepare(parsed_args.report)
+        self.check(parsed_args)
         guest = arguments.guest_options(parsed_args, self.app.conf)
         with progress.Progress(self.app.stderr) as reporter:
             image = arguments.image(parsed_args, self.app.conf, reporter)

@@ -61,10 +61,10 @@ class Demo(lister.Lister):
         return 1 if self._failures else status
 
     def take_action(self, parsed_args):
+        chart.prepare(parsed_args.output)
         options = demo.Options(
             guests=parsed_args.guests, read_bytes=parsed_args.read_mb * MIB,
             guest=arguments.guest_options(parsed_args, self.app.conf))
-        os.makedirs(parsed_args.output, exist_ok=True)
         with progress.Progress(self.app.stderr) as reporter:
             stock, flexmem = demo.run(
                 arguments.image(parsed_args, self.app.conf, reporter),

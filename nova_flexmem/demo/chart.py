@@ -12,6 +12,9 @@
 
 """The demo's picture: host memory by number of guests, stacked."""
 
+import os
+import tempfile
+
 from nova_flexmem import exception
 
 MIB = 1 << 20
@@ -24,20 +27,38 @@ _PARTS = (('base, shared once', '#2a9d8f'),
 _BAR_WIDTH = 0.38
 
 
+def prepare(folder):
+    """See that the picture can be drawn into a folder, and make that.
+
+    :raises: DemoFailed if matplotlib is not installed, or nothing can be
+        written there
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as e:
+        raise exception.DemoFailed(
+            reason=f'{folder}: no picture, since a Python package is not'
+            f' installed ({e}); install nova-flexmem[demo]')
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as e:
+        raise exception.DemoFailed(
+            reason=f'{folder}: no results can be written there'
+            f' ({e.strerror}); give --output another folder')
+
+
 def draw(path, stock, flexmem, title):
     """Draw a PNG.
 
+    :param path: in a folder that prepare() has seen to
     :param stock: KindFigures of the stock guests
     :param flexmem: KindFigures of the FlexMem guests, as many
-    :raises: DemoFailed if matplotlib is not installed
     """
-    try:
-        import matplotlib
-        matplotlib.use('Agg')
-        from matplotlib import pyplot
-    except ImportError:
-        raise exception.DemoFailed(
-            reason=f'{path}: not drawn, since matplotlib is not installed')
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
     figure, axes = pyplot.subplots(figsize=(9, 5.2), layout='constrained')
     numbers = range(1, len(stock.guests) + 1)
     for name, kind, side in (('stock', stock, -1), ('FlexMem', flexmem, 1)):
