@@ -195,10 +195,18 @@ class _Build:
 
     def _make_room(self, size_bytes):
         """Keep the store to its limit with a base of a size in it."""
-        # what the build takes meanwhile goes at its end
-        taken_bytes = room.allocated_bytes(self._folder)
-        room.make_room(self._store, size_bytes - taken_bytes,
+        # what the build takes meanwhile goes at its end, and what Nova
+        # downloaded for it does then
+        going_bytes = (room.allocated_bytes(self._folder)
+                       + self._downloaded_bytes())
+        room.make_room(self._store, size_bytes - going_bytes,
                        self._options.max_store_size_bytes)
+
+    def _downloaded_bytes(self):
+        downloads = self._store.folder('downloads')
+        return sum(os.stat(path).st_blocks * 512
+                   for path in self._source.chain
+                   if os.path.dirname(path) == downloads)
 
     def _take_copy(self):
         copy = source.take(
