@@ -237,11 +237,11 @@ def _qemu_img(command, path, image_format, **how):
             'qemu-img', command, '--output=json', '-f', image_format, path,
             limits=_INFO_LIMITS, **how))
     except exception.ProgramFailed as e:
-        said, code = e.kwargs['reason'], e.kwargs.get('code')
-        reason = said.removeprefix('qemu-img: ')
-        # helpers that were to start it may end with the same codes
-        refused = code in _OWN_SIGNALS or (code in _OWN_CODES
-                                           and reason != said)
+        reason = e.kwargs['reason'].removeprefix('qemu-img: ')
+        code = e.kwargs.get('code')
+        # not of prlimit, which starts it, and ends with the same code
+        refused = code in _OWN_SIGNALS or (
+            code in _OWN_CODES and not reason.startswith('prlimit: '))
         # not for good what the image may not be to blame for; but for good
         # what is, or each host would try a hostile image again and again
         if refused and _BAD_DISK not in reason:

@@ -164,6 +164,7 @@ class RefusedTest(SourceTest):
 
     def test_what_the_image_is_to_blame_for(self):
         for code, reason in ((1, 'qemu-img: Could not open'),
+                             (1, 'You can force-remove this metadata'),
                              (-signal.SIGXCPU, 'ended by signal 24'),
                              (-signal.SIGTRAP, 'GLib-ERROR: failed')):
             e = self.inspect_failing(code=code, reason=reason)
