@@ -286,8 +286,7 @@ def _environment(home, tmp):
     parts = os.path.join(home, 'supermin.d')
     for folder in (parts, os.path.join(home, 'cache')):
         os.makedirs(folder, exist_ok=True)
-    for name in os.listdir(system):
-        _symlink(os.path.join(system, name), os.path.join(parts, name))
+    _link_all(system, parts)
     packages = os.path.join(parts, 'zz-packages-flexmem')
     if not os.path.exists(packages):
         temporary = f'{packages}.{uuid.uuid4().hex}'
@@ -302,8 +301,21 @@ def _environment(home, tmp):
             'LIBGUESTFS_TMPDIR': tmp}
 
 
-def _symlink(target, path):
-    try:
-        os.symlink(target, path)
-    except FileExistsError:
-        pass
+def _link_all(system, parts):
+    """Have links in parts to all that is in another folder, and no others.
+
+    supermin fails at one that leads nowhere, such as what a package had there
+    that is removed by now.
+    """
+    names = os.listdir(system)
+    for name in {*names, *os.listdir(parts)}:
+        target, path = (os.path.join(folder, name)
+                        for folder in (system, parts))
+        # another build may be at it too
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.islink(path) and (name not in names
+                                         or os.readlink(path) != target):
+                os.unlink(path)
+        if name in names:
+            with contextlib.suppress(FileExistsError):
+                os.symlink(target, path)

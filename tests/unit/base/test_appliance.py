@@ -118,6 +118,60 @@ class CleanTest(testtools.TestCase):
         self.assertEqual(['appliance.d', 'lock'], sorted(os.listdir(folder)))
 
 
+class PartsTest(testtools.TestCase):
+    """What supermin makes the appliance from."""
+
+    def setUp(self):
+        super().setUp()
+        folder = self.useFixture(fixtures.TempDir()).path
+        self.home = os.path.join(folder, 'home')
+        self.parts = os.path.join(self.home, 'supermin.d')
+        self.system = os.path.join(folder, 'system')
+        os.mkdir(self.system)
+        self.add('packages', 'packages-xfs')
+        self.useFixture(fixtures.MockPatchObject(
+            appliance, '_SYSTEM_APPLIANCE', ('/none', self.system)))
+
+    def add(self, *names):
+        for name in names:
+            with open(os.path.join(self.system, name), 'w') as f:
+                f.write(f'{name}\n')
+
+    def linked(self):
+        """Return {name: target} of the links that a start leaves."""
+        appliance._environment(self.home, '/tmp')
+        names = set(os.listdir(self.parts))
+        names.remove('zz-packages-flexmem')
+        return {name: os.readlink(os.path.join(self.parts, name))
+                for name in names}
+
+    def expected(self, *names):
+        return {name: os.path.join(self.system, name) for name in names}
+
+    def test_all_of_the_system(self):
+        for _start in range(2):
+            self.assertEqual(self.expected('packages', 'packages-xfs'),
+                             self.linked())
+        self.add('packages-zfs')
+        self.assertEqual(
+            self.expected('packages', 'packages-xfs', 'packages-zfs'),
+            self.linked())
+
+    def test_a_package_that_was_removed(self):
+        self.linked()
+        os.unlink(os.path.join(self.system, 'packages-xfs'))
+        self.assertEqual(self.expected('packages'), self.linked())
+
+    def test_a_folder_that_moved(self):
+        self.linked()
+        os.rename(self.system, f'{self.system}-64')
+        self.system = f'{self.system}-64'
+        with mock.patch.object(appliance, '_SYSTEM_APPLIANCE',
+                               (self.system,)):
+            self.assertEqual(self.expected('packages', 'packages-xfs'),
+                             self.linked())
+
+
 class OrderTest(ApplianceTest):
     """The kernel's names for disks must be those that libguestfs uses."""
 
