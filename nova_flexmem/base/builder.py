@@ -242,10 +242,12 @@ class _Build:
         for driver in map(rootfs_module.load, names):
             if driver.holds(content):
                 return driver
+        odd = ('names of 255 bytes' if content.longest_names
+               else 'properties of btrfs, such as compression')
         raise exception.ImageRefused(
-            image=self._source.path, reason='files in it have names of 255'
-            f' bytes, and {" and ".join(names)} can not have them; build it'
-            ' with --rootfs auto')
+            image=self._source.path, reason=f'files in it have {odd}, and'
+            f' {" and ".join(names)} can not have them; build it with --rootfs'
+            ' auto')
 
     def _make_root(self, appliance, driver, device, content, identity):
         needed_bytes = driver.room_bytes(content)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Images that the real builder must refuse, and one that it must not.
+"""Images that the real builder must refuse, and two that it must not.
 
 What can be wrong with a kernel is in the unit tests, case by case. Each bad
 image is the good one with one thing wrong. The images are made in one
@@ -78,6 +78,10 @@ _TREES = {
 }
 
 
+#: Of the image with btrfs, which takes that much.
+_BTRFS_BYTES = 128 << 20
+
+
 class BadImagesTest(testtools.TestCase):
 
     @classmethod
@@ -93,16 +97,17 @@ class BadImagesTest(testtools.TestCase):
 
     @classmethod
     def _make_images(cls):
-        names = [*_TREES, 'windows', 'luks', 'two-systems']
+        names = [*_TREES, 'windows', 'luks', 'two-systems', 'btrfs']
         for name in names:
             with open(cls._image(name), 'xb') as f:
-                f.truncate(small_image.DISK_BYTES)
+                f.truncate(_BTRFS_BYTES if name == 'btrfs'
+                           else small_image.DISK_BYTES)
         drives = {name: appliance.Drive(cls._image(name), 'raw', False,
                                         f'bad{letter}')
                   for name, letter in zip(names, string.ascii_lowercase)}
         with appliance.Appliance(
                 cls._store.folder('appliance'), [*drives.values()],
-                timeout_s=300, file_size_bytes=small_image.DISK_BYTES) as a:
+                timeout_s=300, file_size_bytes=_BTRFS_BYTES) as a:
             devices = {name: drive.device for name, drive in drives.items()}
             for name, files in _TREES.items():
                 cls._fill(a, devices[name], 'ext4', files)
@@ -126,6 +131,10 @@ class BadImagesTest(testtools.TestCase):
                     f' --pbkdf-force-iterations 1000 {luks}2 -')
             cls._fill(a, f'{two}1', 'ext4', small_image.GOOD)
             cls._fill(a, f'{two}2', 'ext4', small_image.GOOD)
+            cls._fill(a, devices['btrfs'], 'btrfs', small_image.GOOD)
+            a.shell(f'mount {devices["btrfs"]} /sysroot;'
+                    ' btrfs property set /sysroot/etc compression zstd;'
+                    ' chattr +c /sysroot/etc/hostname; umount /sysroot')
 
     @classmethod
     def _fill(cls, a, device, filesystem, files):
@@ -202,6 +211,15 @@ class BadImagesTest(testtools.TestCase):
         self.assertIn(image, str(e))
         self.assertIn('no end after 3 s', str(e))
         self._assert_nothing_left()
+
+    def test_properties_of_btrfs(self):
+        """mkfs.erofs can't have them."""
+        done = self._command('image', 'build', self._image('btrfs'),
+                             '-f', 'json')
+        self.assertEqual(0, done.returncode, done.stderr)
+        built = self._store.require(json.loads(done.stdout)['base'])
+        self.assertEqual('ext4', built.manifest.rootfs)
+        self._store.remove(built.key)
 
     def test_nothing_wrong(self):
         """Of two builds of one good image at once, one builds."""

@@ -36,11 +36,14 @@ class Content:
 
     :ivar blocks: 4 KiB blocks of all files and folders
     :ivar longest_names: how many have a name of 255 bytes, the most there is
+    :ivar btrfs_properties: how many properties (see btrfs-property(8)) they
+        have, which btrfs shows as extended attributes
     """
 
     blocks: int
     inodes: int
     longest_names: int = 0
+    btrfs_properties: int = 0
 
 
 def measure(appliance):
@@ -51,7 +54,7 @@ def measure(appliance):
     said = appliance.shell(_measuring('/sysroot'))
     try:
         numbers = [*map(int, ' '.join(said).split())]
-        if len(numbers) != 3 or min(numbers) < 0:
+        if len(numbers) != 4 or min(numbers) < 0:
             raise ValueError
     except ValueError:
         raise exception.ProgramFailed(
@@ -67,7 +70,11 @@ def _measuring(folder):
             '$1 == "longest" { longest++; next }'
             ' { inodes++; size = $2 == "d" && $3 < 4096 ? 4096 : $3;'
             ' blocks += int((size + 4095) / 4096) }'
-            " END { print blocks, inodes, longest + 0 }'")
+            " END { print blocks, inodes, longest + 0 }'\n"
+            f"if grep -q '^[^ ]* {folder}[^ ]* btrfs ' /proc/mounts; then"
+            f" getfattr -R -P -h --absolute-names -m '^btrfs[.]' {folder} |"
+            " gawk '/^btrfs[.]/ { found++ } END { print found + 0 }';"
+            " else echo 0; fi")
 
 
 class RootFilesystem(abc.ABC):

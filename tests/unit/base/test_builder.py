@@ -99,13 +99,13 @@ class RoomTest(testtools.TestCase):
 class RootfsDriverTest(testtools.TestCase):
     """Which root filesystem a base gets."""
 
-    def chosen(self, wanted, able, longest_names=0):
+    def chosen(self, wanted, able, **odd):
         build = builder._Build(
             None, source.Source('/image', 'raw', 512, ('/image',)), '', '',
             '/none', builder.Options(rootfs=wanted), None)
         found = kernel.Kernel('6.1', b'', able, ('nvdimm',), (), ())
         return build._rootfs_driver(
-            found, rootfs.Content(1, 1, longest_names)).name
+            found, rootfs.Content(1, 1, **odd)).name
 
     def test_what_the_kernel_can(self):
         self.assertEqual('erofs', self.chosen('auto', ('erofs', 'ext4')))
@@ -115,8 +115,12 @@ class RootfsDriverTest(testtools.TestCase):
                               ('ext4',))
         self.assertIn('can not mount erofs with DAX', str(e))
 
-    def test_names_that_are_too_long_for_it(self):
-        self.assertEqual('ext4', self.chosen('auto', ('erofs', 'ext4'), 1))
-        e = self.assertRaises(exception.ImageRefused, self.chosen, 'erofs',
-                              ('erofs', 'ext4'), 1)
-        self.assertIn('names of 255 bytes', str(e))
+    def test_what_it_can_not_have(self):
+        for odd, said in (({'longest_names': 1}, 'names of 255 bytes'),
+                          ({'btrfs_properties': 1}, 'properties of btrfs')):
+            self.assertEqual(
+                'ext4', self.chosen('auto', ('erofs', 'ext4'), **odd))
+            e = self.assertRaises(
+                exception.ImageRefused, self.chosen, 'erofs',
+                ('erofs', 'ext4'), **odd)
+            self.assertIn(said, str(e))

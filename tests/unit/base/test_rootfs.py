@@ -104,21 +104,23 @@ class MeasureTest(testtools.TestCase):
         os.link(os.path.join(tree, 'a'), os.path.join(tree, 'b'))
         os.mkdir(os.path.join(tree, 'folder'))
         self.assertEqual(
-            rootfs.Content(blocks=6, inodes=7, longest_names=2),
+            rootfs.Content(blocks=6, inodes=7, longest_names=2,
+                           btrfs_properties=0),
             rootfs.measure(_Shell(folder, '/sysroot', tree)))
 
     def test_answers_that_are_none(self):
-        for said in ('', '1 2', '1 2 x', '1e3 2 0', '1 -2 0', '1 2 3 4',
-                     f'{"9" * 5000} 1 0'):
+        for said in ('', '1 2', '1 2 0', '1 2 x 0', '1e3 2 0 0', '1 -2 0 0',
+                     '1 2 3 4 5', f'{"9" * 5000} 1 0 0'):
             e = self.assertRaises(exception.ProgramFailed, rootfs.measure,
                                   _Answer(said))
             self.assertIn('no size', str(e))
 
-    def test_names_that_mkfs_would_cut(self):
+    def test_what_mkfs_would_cut_or_fail_at(self):
         self.assertTrue(rootfs.load('erofs').holds(rootfs.Content(1, 1)))
-        content = rootfs.Content(1, 1, longest_names=1)
-        self.assertFalse(rootfs.load('erofs').holds(content))
-        self.assertTrue(rootfs.load('ext4').holds(content))
+        for odd in ('longest_names', 'btrfs_properties'):
+            content = rootfs.Content(1, 1, **{odd: 1})
+            self.assertFalse(rootfs.load('erofs').holds(content))
+            self.assertTrue(rootfs.load('ext4').holds(content))
 
 
 class _Answer:
