@@ -16,9 +16,11 @@ libguestfs finds the mount points of an operating system, but does not know
 every way of naming a device (PARTUUID= and PARTLABEL= are such, and cloud
 images use them), and /dev/sda1 leads it to another disk where the appliance's
 kernel numbers its disks otherwise. What fstab says is looked up here instead.
+What it names of other disks, libguestfs hands on as it is.
 """
 
 import re
+import shlex
 
 _HEADER = ('# Lines marked "flexmem:" mounted parts of the image; in a FlexMem'
            ' instance these are\n# in the root filesystem already, and swap'
@@ -30,8 +32,15 @@ _TAGS = {'UUID': 'UUID', 'LABEL': 'LABEL', 'PART_ENTRY_UUID': 'PARTUUID',
 
 _NO_FILESYSTEM = ('swap', 'unknown', 'crypto_LUKS')
 _PLAIN_PATH = re.compile(r'(/[\w.+-]+)+')
+#: Of the appliance: what is built, or merged, is there.
+_OTHER_DISK = re.compile(r'^/dev/sd(?!a\d*$)')
 _FIRST_DISK = re.compile(r'^/dev/(?:sd|vd|hd|xvd)a(?=\d*$)')
 _SUBVOLUME = re.compile(r'subvol=/?([\w.@/+-]+)')
+_BTRFS_SUBVOLUME = 'btrfsvol:'
+
+#: Names by udev that follow from what is on a disk, not from where it is.
+_LINK = re.compile(r'disk/by-(?:uuid|label|partuuid|partlabel)/'
+                   r'|disk/by-id/(?:dm|md|lvm)-|mapper/|md/')
 
 
 def identifiers(appliance):
@@ -43,14 +52,31 @@ def identifiers(appliance):
     for line in appliance.command('list-filesystems'):
         device, _colon, kind = line.rpartition(': ')
         # subvolumes can have line feeds in their names
-        if kind in _NO_FILESYSTEM or not device.startswith('/dev/'):
+        if (kind in _NO_FILESYSTEM or not device.startswith('/dev/')
+                or _OTHER_DISK.match(device)):
             continue
         found[device] = device
         for fact in appliance.command('blkid', device):
             name, _colon, value = fact.partition(': ')
             if name in _TAGS and value:
                 found[_normal(f'{_TAGS[name]}={value}')] = device
+        links = ' '.join(appliance.shell(
+            f'udevadm info --query=symlink --name={shlex.quote(device)}'))
+        found |= {f'/dev/{link}': device for link in links.split()
+                  if _LINK.match(link)}
     return found
+
+
+def is_known(mountable, known):
+    """Return whether a filesystem is one of the image.
+
+    :param mountable: as libguestfs names it
+    :param known: what identifiers() returned
+    """
+    device = mountable.removeprefix(_BTRFS_SUBVOLUME)
+    if device == mountable:
+        return device in known
+    return any(device.startswith(f'{name}/') for name in known)
 
 
 def mountables(text, known):
@@ -66,8 +92,8 @@ def mountables(text, known):
                 or not _PLAIN_PATH.fullmatch(point) or '..' in point):
             continue
         subvolume = _SUBVOLUME.search(options)
-        found[point] = (f'btrfsvol:{device}/{subvolume[1]}' if subvolume
-                        else device)
+        found[point] = (f'{_BTRFS_SUBVOLUME}{device}/{subvolume[1]}'
+                        if subvolume else device)
     return found
 
 

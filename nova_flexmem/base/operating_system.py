@@ -98,8 +98,10 @@ class Tree:
         appliance.command('mount-ro', root, '/')
         known = fstab.identifiers(appliance)
         text = self.read_text(FSTAB, _MAX_FSTAB_BYTES)
-        mountpoints = (operating_system.mountpoints
-                       | fstab.mountables(text, known) | {'/': root})
+        mountpoints = {point: mountable for point, mountable in
+                       operating_system.mountpoints.items()
+                       if fstab.is_known(mountable, known)}
+        mountpoints |= fstab.mountables(text, known) | {'/': root}
         # a mount point comes after those above it
         for point in sorted(mountpoints):
             if point != '/' and self._is_folder(point):

@@ -42,15 +42,23 @@ _PARTITION_BYTES = 110 * MIB
 
 #: In a base these are not what the image's tree has: the reduced fstab, and
 #: where the second partition is mounted.
-_CHANGED = ('./etc/fstab', './usr/bin/*', './tmp/*', './srv/*',
+_CHANGED = ('./etc/fstab', './usr/bin/*', './tmp/*', './srv/*', './opt/*',
             './lost+found')
 
-_FSTAB = b"""/dev/sda1 / ext4 defaults 0 1
+_OTHER_UUID = '6b1f0d8a-3e5c-4274-9c1b-7d2e8f40a659'
+
+_FSTAB = f"""/dev/sda1 / ext4 defaults 0 1
 /dev/sda2 /home ext4 defaults 0 0
 /dev/sda2 /escape ext4 defaults 0 0
 /dev/sda2 /../../srv ext4 defaults 0 0
-\xff\xfe /\xff \xff
-"""
+/dev/disk/by-uuid/{_OTHER_UUID} /opt ext4 noauto 0 0
+/dev/vdb /mnt auto defaults,nofail,comment=cloudconfig 0 2
+/dev/sdb /data ext4 nofail 0 2
+/dev/vdb1 /data ext4 nofail 0 2
+/dev/sda7 /data ext4 nofail 0 2
+/dev/disk/by-id/virtio-0b9c56c1 /volume btrfs nofail,subvol=a 0 2
+/dev/sr0 /volume auto ro 0 0
+""".encode() + b'\xff\xfe /\xff \xff\n'
 
 
 def _write(folder, files):
@@ -75,7 +83,9 @@ def _fill_hostile(folder, secret):
         '/etc/default/grub': b'GRUB_CMDLINE_LINUX="quiet $x flexmem.base=evil'
                              b' --"\n\xff\n',
         '/usr/bin/of-the-image': b'', '/tmp/of-the-image': b'',
-        '/srv/of-the-image': b'',
+        '/srv/of-the-image': b'', '/opt/of-the-image': b'',
+        '/mnt/of-the-image': b'', '/data/of-the-image': b'',
+        '/volume/of-the-image': b'',
         '/setuid': b'#!/bin/sh\n', '/capable': b'',
         b'/odd/a\nb': b'', b'/odd/\xff\xfe': b'', b'/odd/' + b'n' * 254: b'',
         "/odd/'; reboot '": b'', '/odd/-rf': b'', '/odd/$(reboot)': b'',
@@ -141,9 +151,10 @@ class HostileTreesTest(testtools.TestCase):
         with open(path, 'xb') as f:
             f.truncate(_PARTITION_START + len(trees) * _PARTITION_BYTES + MIB)
         for number, tree in enumerate(trees, 1):
+            identity = ['-U', _OTHER_UUID] if number == 2 else []
             subprocess.run(
                 ['mke2fs', '-q', '-F', '-t', 'ext4', '-b', '4096', '-d', tree,
-                 '-E', f'offset={self._start(number)}', path,
+                 *identity, '-E', f'offset={self._start(number)}', path,
                  f'{_PARTITION_BYTES >> 10}k'], check=True)
         self._partition(path, len(trees))
         return path
@@ -205,7 +216,7 @@ class HostileTreesTest(testtools.TestCase):
     def _assert_faithful(self, a, tree, other):
         a.command('mount-ro', '/dev/sda', '/')
         self.assertEqual(_listing(_here, tree), _listing(a.shell, '/sysroot'))
-        for folder in ('/usr/bin', '/tmp', '/srv'):
+        for folder in ('/usr/bin', '/tmp', '/srv', '/opt'):
             self.assertEqual(sorted(os.listdir(other)),
                              a.command('ls', folder))
         for path, rdev in (('/dev/zero', (1, 5)), ('/dev/disk', (8, 0))):
@@ -220,11 +231,11 @@ class HostileTreesTest(testtools.TestCase):
             self.assertEqual([f'{name}=0x{value.hex()}'], a.shell(
                 script % (name, f'/sysroot/{path}')))
         fstab = a.command('cat', '/etc/fstab')
-        self.assertEqual(
-            ['# flexmem: /dev/sda1 /', '# flexmem: /dev/sda2 /home',
-             '# flexmem: /dev/sda2 /escape',
-             '# flexmem: /dev/sda2 /../../srv'],
-            [line.partition(' ext4')[0] for line in fstab[2:6]])
+        before = _FSTAB.decode(errors='surrogateescape').splitlines()
+        self.assertEqual([f'# flexmem: {line}' for line in before[:5]],
+                         fstab[2:7])
+        # of disks that are attached to an instance
+        self.assertEqual(before[5:11], fstab[7:13])
 
     def test_damaged_superblocks(self):
         """Of ext4, XFS and Btrfs, with the marks that tell them apart."""

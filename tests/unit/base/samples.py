@@ -68,6 +68,9 @@ class Appliance:
         self.commands.append(' '.join(words))
         return self._answers.get(self.commands[-1], [])
 
+    def shell(self, script):
+        return self.command('debug', 'sh', script)
+
 
 def write_base(folder, key, content=b'root filesystem', **facts):
     """Write a base directory, whole and small, into an existing folder.

@@ -13,6 +13,7 @@
 import testtools
 
 from nova_flexmem.base import fstab
+from tests.unit.base import samples
 
 _HEADER = """\
 # Lines marked "flexmem:" mounted parts of the image; in a FlexMem instance \
@@ -135,24 +136,44 @@ LABEL=volume /srv ext4 defaults
 class IdentifiersTest(testtools.TestCase):
 
     def test_all_names_of_the_filesystems(self):
-        said = {
-            ('list-filesystems',): ['/dev/sda1: unknown', '/dev/sda2: vfat',
-                                    '/dev/sda5: swap',
-                                    'btrfsvol:/dev/sda3/@: btrfs',
-                                    'btrfsvol:/dev/sda3/a', 'b: btrfs', '',
-                                    '/dev/vg/root: ext4'],
-            ('blkid', '/dev/sda2'): ['LABEL: EFI', 'UUID: AB-CD', 'TYPE: vfat',
-                                     'PART_ENTRY_UUID: 0b9c',
-                                     'PART_ENTRY_NAME: boot: x'],
-            ('blkid', '/dev/vg/root'): ['UUID: 1-2', 'LABEL: ']}
-
-        class Appliance:
-            def command(self, *words):
-                return said[words]
-
+        links = 'debug sh udevadm info --query=symlink --name='
         self.assertEqual(
             {'/dev/sda2': '/dev/sda2', 'LABEL=EFI': '/dev/sda2',
              'UUID=ab-cd': '/dev/sda2', 'PARTUUID=0b9c': '/dev/sda2',
              'PARTLABEL=boot: x': '/dev/sda2',
-             '/dev/vg/root': '/dev/vg/root', 'UUID=1-2': '/dev/vg/root'},
-            fstab.identifiers(Appliance()))
+             '/dev/disk/by-uuid/AB-CD': '/dev/sda2',
+             '/dev/disk/by-label/EFI': '/dev/sda2',
+             '/dev/vg/root': '/dev/vg/root', 'UUID=1-2': '/dev/vg/root',
+             '/dev/mapper/vg-root': '/dev/vg/root',
+             '/dev/disk/by-id/dm-uuid-LVM-x': '/dev/vg/root'},
+            fstab.identifiers(samples.Appliance({
+                'list-filesystems': ['/dev/sda1: unknown', '/dev/sda2: vfat',
+                                     '/dev/sda5: swap',
+                                     'btrfsvol:/dev/sda3/@: btrfs',
+                                     'btrfsvol:/dev/sda3/a', 'b: btrfs', '',
+                                     '/dev/sdb: ext4', '/dev/sdab1: ext4',
+                                     '/dev/vg/root: ext4'],
+                'blkid /dev/sda2': ['LABEL: EFI', 'UUID: AB-CD', 'TYPE: vfat',
+                                    'PART_ENTRY_UUID: 0b9c',
+                                    'PART_ENTRY_NAME: boot: x'],
+                'blkid /dev/vg/root': ['UUID: 1-2', 'LABEL: '],
+                f'{links}/dev/sda2': [
+                    'disk/by-id/scsi-0QEMU_QEMU_HARDDISK_hd0-part2'
+                    ' disk/by-path/pci-0000:00:02.0-scsi-0:0:0:0-part2'
+                    ' disk/by-uuid/AB-CD disk/by-label/EFI'],
+                f'{links}/dev/vg/root': [
+                    'disk/by-id/dm-uuid-LVM-x vg/root mapper/vg-root']})))
+
+
+class KnownTest(testtools.TestCase):
+
+    def test_filesystems_of_the_image(self):
+        for name in ('/dev/sda3', 'btrfsvol:/dev/sda3/@home',
+                     'btrfsvol:/dev/sda2/a/b'):
+            self.assertTrue(fstab.is_known(name, _KNOWN), name)
+
+    def test_others(self):
+        for name in ('/dev/vdb', '/dev/sda', '/dev/sda33', '/dev/sda3/x',
+                     '/dev/disk/by-id/virtio-0b9c56c1', '', 'btrfsvol:',
+                     'btrfsvol:/dev/vdb1/@', 'btrfsvol:/dev/sda33/@'):
+            self.assertFalse(fstab.is_known(name, _KNOWN), name)

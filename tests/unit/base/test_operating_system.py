@@ -61,24 +61,35 @@ class FindTest(testtools.TestCase):
 
 class MountTest(testtools.TestCase):
 
-    def mounted(self, mountpoints, links):
-        answers = {}
+    def tree(self, mountpoints, links=None, text=''):
+        """Return a Tree of /dev/sda1 to /dev/sda3.
+
+        :param links: {mount point: where it leads to}
+        :param text: the image's fstab
+        """
+        answers = {'list-filesystems': [f'/dev/sda{number}: ext4'
+                                        for number in (1, 2, 3)],
+                   'is-file /etc/fstab followsymlinks:true': ['true'],
+                   'filesize /etc/fstab': [str(len(text))]}
         for point in mountpoints:
             answers[f'is-dir {point} followsymlinks:true'] = ['true']
-            answers[f'realpath {point}'] = [links.get(point, point)]
-        appliance = samples.Appliance(answers)
-        operating_system.Tree(appliance, operating_system.OperatingSystem(
-            'debian', '12', '', mountpoints | {'/': '/dev/sda1'}),
+            answers[f'realpath {point}'] = [(links or {}).get(point, point)]
+        self.appliance = Downloads(answers, text)
+        return operating_system.Tree(
+            self.appliance, operating_system.OperatingSystem(
+                'debian', '12', '', mountpoints | {'/': '/dev/sda1'}),
             self.useFixture(fixtures.TempDir()).path)
+
+    def mounted(self, mountpoints, links=None, text=''):
+        self.tree(mountpoints, links, text)
         return [command.removeprefix('mount-ro ')
-                for command in appliance.commands
+                for command in self.appliance.commands
                 if command.startswith('mount-ro')]
 
     def test_all_mount_points(self):
         self.assertEqual(
             ['/dev/sda1 /', '/dev/sda2 /boot', '/dev/sda3 /boot/efi'],
-            self.mounted({'/boot/efi': '/dev/sda3', '/boot': '/dev/sda2'},
-                         {}))
+            self.mounted({'/boot/efi': '/dev/sda3', '/boot': '/dev/sda2'}))
 
     def test_links_are_followed_in_the_image(self):
         """Else the appliance would mount over its own /usr/bin."""
@@ -87,22 +98,55 @@ class MountTest(testtools.TestCase):
             self.mounted({'/home': '/dev/sda2', '/up': '/dev/sda3'},
                          {'/home': '/usr/bin', '/up': '/'}))
 
+    def test_other_disks(self):
+        """libguestfs hands on what it does not know of."""
+        text = """\
+/dev/vda1 / ext4 defaults 0 1
+/dev/vda2 /boot ext4 defaults 0 2
+/dev/vdb /mnt auto defaults,nofail,comment=cloudconfig 0 2
+/dev/sdb1 /data btrfs nofail,subvol=data 0 2
+/dev/disk/by-id/virtio-0b9c56c1 /volume xfs nofail 0 2
+"""
+        points = {'/boot': '/dev/sda2', '/mnt': '/dev/vdb',
+                  '/data': 'btrfsvol:/dev/sdb1/data',
+                  '/volume': '/dev/disk/by-id/virtio-0b9c56c1'}
+        self.assertEqual(['/dev/sda1 /', '/dev/sda2 /boot'],
+                         self.mounted(points, text=text))
+        lines = self.tree(points, text=text).reduced_fstab.splitlines()
+        self.assertEqual(
+            ['# flexmem: /dev/vda1 / ext4 defaults 0 1',
+             '# flexmem: /dev/vda2 /boot ext4 defaults 0 2',
+             *text.splitlines()[2:]], lines[2:])
+
+    def test_first_disk_whatever_its_name(self):
+        """libguestfs knows other names of its partitions alone."""
+        self.assertEqual(
+            ['/dev/sda1 /', '/dev/sda3 /srv'],
+            self.mounted({'/srv': '/dev/xvda3'},
+                         text='/dev/xvda3 /srv ext4 defaults 0 0\n'))
+
+
+class Downloads(samples.Appliance):
+    """An appliance in which all files are the same text."""
+
+    def __init__(self, answers, text):
+        super().__init__(answers)
+        self._text = text
+
+    def command(self, *words):
+        if words[0] == 'download':
+            with open(words[2], 'w') as f:
+                f.write(self._text)
+        return super().command(*words)
+
 
 class ReadTest(testtools.TestCase):
 
     def read(self, *size):
         folder = self.useFixture(fixtures.TempDir()).path
-
-        class Appliance(samples.Appliance):
-            def command(self, *words):
-                if words[0] == 'download':
-                    with open(words[2], 'w') as f:
-                        f.write('content')
-                return super().command(*words)
-
         tree = operating_system.Tree(
-            Appliance({'is-file /file followsymlinks:true': ['true'],
-                       'filesize /file': [*size]}),
+            Downloads({'is-file /file followsymlinks:true': ['true'],
+                       'filesize /file': [*size]}, 'content'),
             operating_system.OperatingSystem('debian', '12', '',
                                              {'/': '/dev/sda1'}), folder)
         return tree.read('/file', 7)
