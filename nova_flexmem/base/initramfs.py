@@ -24,8 +24,8 @@ from nova_flexmem import process
 
 BUSYBOX = '/bin/busybox'
 
-_APPLETS = ('sh', 'cat', 'chown', 'chroot', 'cp', 'echo', 'grep', 'insmod',
-            'ln', 'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
+_APPLETS = ('sh', 'cat', 'chown', 'chroot', 'echo', 'grep', 'insmod', 'ln',
+            'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
             'sleep', 'stat', 'switch_root', 'sync', 'tr')
 _FOLDERS = ('bin', 'dev', 'modules', 'proc', 'run', 'sys')
 _INIT = os.path.join(os.path.dirname(__file__), 'init')

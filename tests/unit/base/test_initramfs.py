@@ -24,7 +24,7 @@ from nova_flexmem import exception
 from nova_flexmem import process
 
 _APPLETS = """\
-cat chown chroot cp echo grep insmod ln mkdir mount mv od poweroff readlink \
+cat chown chroot echo grep insmod ln mkdir mount mv od poweroff readlink \
 rm sh sleep stat switch_root sync tr""".split()
 
 _LISTING = '\n'.join([
