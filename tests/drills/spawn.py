@@ -47,7 +47,8 @@ def use(path, image, user):
     flexmem_conf.register_opts(conf)
     conf.set_override('store_path', path, group='flexmem')
     built = worker.call('build', conf.flexmem, image=image,
-                        image_format='raw', scope='', name='image-id')
+                        image_format='raw', scope='',
+                        rootfs=conf.flexmem.rootfs, name='image-id')
     worker.call('check', conf.flexmem, key=built['key'])
     return store_module.Store(path).use(built['key'], user), built['new']
 

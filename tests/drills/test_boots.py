@@ -63,7 +63,8 @@ class BootsTest(harness.DrillTestCase):
         servers = [self._spawn(store, image) for _boot in range(_BOOTS)]
         failed = self._wait_up(servers)
         seconds = time.monotonic() - began
-        key, = store.keys()
+        [key] = store.keys() or self.fail(
+            failed[0].popen.communicate(timeout=_END_S))
         users = store.recorded_users(key)
         mapping = uses.mapping(os.path.join(store.folder('bases'), key,
                                             base.ROOT_PMEM))
