@@ -62,14 +62,20 @@ class GuestTestCase(testtools.TestCase):
             prefix='flexmem-test-', dir='/var/tmp'))
         # QEMU runs as a user of its own, and must get to the files
         os.chmod(cls.folder, 0o711)
-        cls.image = debian.build(cls.layout, CACHE)
         cls.store = shared_store()
+        cls.image = cls.make_image()
         cls.base, _new = builder.build(
-            cls.store, cls.image, builder.Options(rootfs=cls.rootfs))
+            cls.store, cls.image, builder.Options(
+                rootfs=cls.rootfs, allow_backing_chain=True))
         cls.connection = cls.enterClassContext(
             hypervisor.connect(cls.folder))
         cls.launcher = launcher.Launcher(
             cls.connection, cls.folder, hypervisor.domain_type(), FLAVOR)
+
+    @classmethod
+    def make_image(cls):
+        """Return the path of the image, a qcow2."""
+        return debian.build(cls.layout, CACHE)
 
     @property
     def boot(self):

@@ -15,9 +15,11 @@
 import os
 import tempfile
 
+from nova_flexmem.base import appliance
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem import exception
+from nova_flexmem import process
 from tests.functional import aptrepo
 from tests.functional import harness
 
@@ -32,6 +34,37 @@ mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
 echo written > merged/file
 grep -q written upper/file
 umount merged
+'''
+
+#: Two layers of a container, as its engine leaves them in an image.
+_MAKE_LAYERS = '''\
+mkdir -p /sysroot/var/lib/docker/layers
+cd /sysroot/var/lib/docker/layers
+mkdir -p lower/folder upper/folder
+touch lower/gone lower/kept lower/folder/hidden upper/folder/new
+mknod upper/gone c 0 0
+setfattr -n trusted.overlay.opaque -v y upper/folder
+ln lower/kept lower/same
+chown 7:8 lower/kept
+chmod 0710 upper/folder
+'''
+
+_MOUNT_LAYERS = '''\
+set -e
+cd /var/lib/docker/layers
+test lower/kept -ef lower/same
+mkdir top work merged
+mount -t overlay overlay \
+    -o lowerdir=upper:lower,upperdir=top,workdir=work merged
+find merged/* -printf '%p %y %m %U:%G\\n' | sort
+umount merged
+'''
+
+_LAYERS = '''\
+merged/folder d 710 0:0
+merged/folder/new f 644 0:0
+merged/kept f 644 7:8
+merged/same f 644 7:8
 '''
 
 _WRITE = '''\
@@ -127,7 +160,24 @@ class LifeTest:
         self.assertNotEqual(0, code, said)
 
 
-class BookwormExt4Test(LifeTest, harness.GuestTestCase):
+class LayersTestCase(harness.GuestTestCase):
+    """Has an image with a container's layers in it."""
+
+    @classmethod
+    def make_image(cls):
+        path = os.path.join(cls.folder, 'layers.qcow2')
+        process.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'qcow2',
+                    '-b', super().make_image(), path, timeout_s=60)
+        drive = appliance.Drive(path, 'qcow2', False, 'image')
+        with appliance.Appliance(
+                cls.store.folder('appliance'), [drive], timeout_s=300,
+                file_size_bytes=process.GIB) as a:
+            a.command('mount', '/dev/sda3', '/')
+            a.shell(_MAKE_LAYERS)
+        return path
+
+
+class BookwormExt4Test(LifeTest, LayersTestCase):
     """cloud kernel, one ext4; and what needs no second image to prove."""
 
     layout = 'ext4'
@@ -136,6 +186,7 @@ class BookwormExt4Test(LifeTest, harness.GuestTestCase):
         guest = self.start(self.launcher.flexmem(
             'containers', self.boot, direct_paths=_DIRECT_PATHS))
         guest.output(_NESTED_OVERLAY.format(folder='/var/lib/docker'))
+        self.assertEqual(_LAYERS, guest.output(_MOUNT_LAYERS))
         # what the direct paths are there for
         code, _said = guest.run(_NESTED_OVERLAY.format(folder='/root'))
         self.assertNotEqual(0, code)
@@ -218,7 +269,7 @@ class TrixieXfsTest(LifeTest, harness.GuestTestCase):
     layout = 'xfs'
 
 
-class Ext4RootfsTest(harness.GuestTestCase):
+class Ext4RootfsTest(LayersTestCase):
     """The other root filesystem on the other device."""
 
     layout = 'ext4'
@@ -226,12 +277,14 @@ class Ext4RootfsTest(harness.GuestTestCase):
 
     def test_boots_with_dax(self):
         guest = self.start(self.launcher.flexmem(
-            'ext4', self.boot, device='virtio-pmem'))
+            'ext4', self.boot, device='virtio-pmem',
+            direct_paths=_DIRECT_PATHS))
         lower = next(line for line in guest.output('cat /proc/mounts')
                      .splitlines() if '/run/flexmem/lower' in line)
         self.assertIn('ext4', lower)
         self.assertIn('dax=always', lower)
         self.assertEqual([], guest.system_state().failed_units)
+        self.assertEqual(_LAYERS, guest.output(_MOUNT_LAYERS))
         try:
             guest.run(_OVERWRITE, timeout_s=60)
         except exception.DemoFailed:
