@@ -58,7 +58,11 @@ def _without(*paths):
 
 #: One filesystem on a whole disk: {name of the image: files in it}.
 _TREES = {
-    'good': small_image.GOOD,
+    # and what is attached to its instances is not there yet
+    'good': small_image.GOOD | {
+        '/mnt/file': b'',
+        '/etc/fstab': b'/dev/sda / ext4 defaults 0 1\n'
+                      b'/dev/vdb /mnt auto defaults,nofail 0 2\n'},
     'no-system': {'/hello': b'not an operating system\n'},
     'aarch64': small_image.GOOD | {
         '/bin/sh': small_image.elf(small_image.AARCH64)},
