@@ -16,7 +16,8 @@ libguestfs finds the mount points of an operating system, but does not know
 every way of naming a device (PARTUUID= and PARTLABEL= are such, and cloud
 images use them), and /dev/sda1 leads it to another disk where the appliance's
 kernel numbers its disks otherwise. What fstab says is looked up here instead.
-What it names of other disks, libguestfs hands on as it is.
+What it names of other disks, libguestfs hands on as it is, or takes for
+another disk of the appliance.
 """
 
 import re
