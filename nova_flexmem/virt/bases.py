@@ -102,9 +102,9 @@ class Bases:
 
     def _of_image(self, context, owner, image_id, rootfs):
         name = self._name(owner, image_id, rootfs)
-        if name in self._refused:
-            raise exception.ImageRefused(**self._refused[name])
         with self._locked(name):
+            if name in self._refused:
+                raise exception.ImageRefused(**self._refused[name])
             found = self._named(name)
             if found is None:
                 found = self._build(context, owner, image_id, name, rootfs)

@@ -109,6 +109,21 @@ class RootfsTest(testtools.TestCase):
         self.assertEqual('ext4', self.of_image(None))
         self.assertEqual(['auto', 'ext4'], self.built)
 
+    def test_one_that_is_refused_is_not_tried_again(self):
+        def refuse(_task, _group, *, rootfs, **_arguments):
+            self.built.append(rootfs)
+            raise exception.ImageRefused(image='file', reason='it is odd')
+
+        self.patch(bases.worker, 'call', refuse)
+        for _time in range(2):
+            e = self.assertRaises(exception.ImageRefused, self.of_image, None)
+            self.assertIn('image an-image: it is odd', str(e))
+        self.assertEqual(['auto'], self.built)
+        # what a delta needs may have no trouble with the image
+        self.patch(bases.worker, 'call', self.build)
+        self.assertEqual('ext4', self.of_image('ext4'))
+        self.assertEqual(['auto', 'ext4'], self.built)
+
     def test_of_an_instance_whose_base_is_gone(self):
         for rootfs, wanted in (('ext4', 'ext4'), ('erofs', 'erofs'),
                                (None, 'erofs')):
