@@ -18,7 +18,6 @@ root disk, which is a delta beside a shared base, and in what follows from it.
 
 import os
 
-from oslo_context import context as oslo_context
 from oslo_log import log
 
 from nova.compute import power_state
@@ -226,12 +225,9 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
     def power_off(self, instance, *args, **kwargs):
         record = (self._record(instance)
                   if instance.task_state == task_states.SHELVING else None)
-        if record:
-            # Nova takes the snapshot when the guest is off, and would leave
-            # it off
-            with errors.refusing():
-                layered.check(oslo_context.get_current(), self._image_api,
-                              record)
+        if record and record.writes == 'memory':
+            errors.refuse('it writes to memory alone and has no disk, so it'
+                          ' can not be shelved')
         super().power_off(instance, *args, **kwargs)
 
     def suspend(self, context, instance):
