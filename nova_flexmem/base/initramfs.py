@@ -47,19 +47,27 @@ def build(path, modules, folder):
     root = os.path.join(folder, 'initramfs')
     for name in _FOLDERS:
         os.makedirs(os.path.join(root, name))
-    _install_busybox(root)
+    busybox = _busybox()
     with open(_INIT, 'rb') as f:
-        _install(f.read(), os.path.join(root, 'init'))
+        init = f.read()
+    _install(busybox, os.path.join(root, 'bin', 'busybox'))
+    for applet in _APPLETS:
+        os.symlink('busybox', os.path.join(root, 'bin', applet))
+    _install(init, os.path.join(root, 'init'))
     for name, content in modules:
         with open(os.path.join(root, 'modules', f'{name}.ko'), 'wb') as f:
             f.write(content)
-    with open(os.path.join(root, 'modules', 'order'), 'w') as order:
-        order.writelines(f'{name}.ko\n' for name, _content in modules)
-    _archive(root, path)
+    order = ''.join(f'{name}.ko\n' for name, _content in modules).encode()
+    with open(os.path.join(root, 'modules', 'order'), 'wb') as f:
+        f.write(order)
+    names = _archive(root, path)
+    _check(path, names, [busybox, init, order, *(
+        content for _name, content in modules)])
     disk.discard(root)
 
 
-def _install_busybox(root):
+def _busybox():
+    """Return the program's content."""
     try:
         with open(BUSYBOX, 'rb') as f:
             busybox = f.read()
@@ -70,9 +78,7 @@ def _install_busybox(root):
         raise exception.ProgramFailed(
             program=BUSYBOX, reason='it is not linked statically; install'
             ' busybox-static')
-    _install(busybox, os.path.join(root, 'bin', 'busybox'))
-    for applet in _APPLETS:
-        os.symlink('busybox', os.path.join(root, 'bin', applet))
+    return busybox
 
 
 def _install(content, path):
@@ -83,6 +89,7 @@ def _install(content, path):
 
 
 def _archive(root, path):
+    """Write the archive of a folder; returns the names in it."""
     names = ['.']
     for folder, folders, files in os.walk(root):
         folders.sort()
@@ -98,3 +105,19 @@ def _archive(root, path):
     process.run('cpio', '--quiet', '-o', '-H', 'newc', '--reproducible',
                 '-R', '0:0', '-C', str(_PIECE_BYTES), '-D', root, '-F', path,
                 stdin='\n'.join(names), timeout_s=60, limits=_LIMITS)
+    return names
+
+
+def _check(path, names, contents):
+    """Check that an archive has all that it should have.
+
+    cpio writes zeros for what it can't read of a file, and ends well.
+    """
+    found = process.run('cpio', '--quiet', '-t', '-F', path, timeout_s=60,
+                        limits=_LIMITS).splitlines()
+    with open(path, 'rb') as f:
+        archive = f.read()
+    if found != names or not all(map(archive.__contains__, contents)):
+        raise exception.ProgramFailed(
+            program='cpio', reason='it could not read all that goes into'
+            f' {path}; if the disk there fails, the kernel\'s log says so')

@@ -15,6 +15,7 @@ import hashlib
 import os
 import resource
 import subprocess
+import types
 
 import fixtures
 import testtools
@@ -112,6 +113,33 @@ class InitramfsTest(testtools.TestCase):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         e = self.assertRaises(OSError, self.build)
         self.assertEqual((errno.EFBIG, None), (e.errno, e.filename))
+
+    def assert_noticed(self, spoil=lambda _root: None, left_out=None):
+        """Have something happen to what cpio reads."""
+        def run(*argv, stdin=None, **how):
+            if '-o' in argv:
+                spoil(os.path.join(self.folder, 'initramfs'))
+                stdin = '\n'.join(name for name in stdin.splitlines()
+                                  if name != left_out)
+            return process.run(*argv, stdin=stdin, **how)
+
+        self.patch(initramfs, 'process', types.SimpleNamespace(
+            run=run, Limits=process.Limits))
+        e = self.assertRaises(exception.ProgramFailed, self.build)
+        self.assertIn('could not read all', str(e))
+        self.assertIn(os.path.join(self.folder, 'archive'), str(e))
+
+    def test_zeros_for_what_cpio_can_not_read(self):
+        def spoil(root):
+            for name in ('modules/b.ko', 'modules/order'):
+                with open(os.path.join(root, name), 'r+b') as f:
+                    f.seek(4)
+                    f.write(b'\0')
+
+        self.assert_noticed(spoil)
+
+    def test_what_cpio_leaves_out(self):
+        self.assert_noticed(left_out='bin/mount')
 
     def test_without_busybox(self):
         self.assert_refused('/nowhere/busybox')
