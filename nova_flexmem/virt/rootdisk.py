@@ -92,9 +92,7 @@ def _publishing(backend, size_bytes):
         if backend.preallocate:
             process.write_disk('fallocate', '-n', '-l', str(size_bytes), ready,
                                size_bytes=size_bytes)
-        disk.sync(ready)
-        os.rename(ready, backend.path)
-        disk.sync(os.path.dirname(backend.path))
+        _replace(backend.path, ready)
     finally:
         fileutils.delete_if_exists(raw)
         fileutils.delete_if_exists(ready)
@@ -113,8 +111,7 @@ def _have_format(backend):
     try:
         _convert(backend.path, path_format, ready, backend.driver_format,
                  _size_bytes(backend.path, path_format))
-        disk.sync(ready)
-        os.rename(ready, backend.path)
+        _replace(backend.path, ready)
     finally:
         fileutils.delete_if_exists(ready)
     _note_format(backend)
@@ -127,8 +124,14 @@ def _note_format(backend):
     temporary = f'{backend.disk_info_path}.new'
     with open(temporary, 'w', encoding='utf-8') as f:
         json.dump(formats | {backend.path: backend.driver_format}, f)
-    disk.sync(temporary)
-    os.rename(temporary, backend.disk_info_path)
+    _replace(backend.disk_info_path, temporary)
+
+
+def _replace(path, ready):
+    """Have a file that is ready in the place of another, and on the disk."""
+    disk.sync(ready)
+    os.rename(ready, path)
+    disk.sync(os.path.dirname(path))
 
 
 def _pin_format(backend):
