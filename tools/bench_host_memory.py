@@ -26,12 +26,12 @@ import statistics
 import sys
 import tempfile
 
-from nova_flexmem.base import base
-from nova_flexmem.base import store as store_module
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest.device import nvdimm
 from nova_flexmem.host import accounting
 from nova_flexmem import process
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
 
 MIB = 1 << 20
 
@@ -45,8 +45,9 @@ def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     with tempfile.TemporaryDirectory(dir='/var/tmp') as folder, \
             contextlib.ExitStack() as stack:
-        store = store_module.Store(os.path.join(folder, 'store'))
-        path = os.path.join(store.folder('bases'), 'f' * 32, base.ROOT_PMEM)
+        store = basestore.Store(os.path.join(folder, 'store'))
+        path = os.path.join(store.folder('bases'), 'f' * 32,
+                            basefiles.ROOT_PMEM)
         os.mkdir(os.path.dirname(path))
         written = os.path.join(folder, 'written')
         _write(path, _BASE_BYTES)

@@ -23,11 +23,11 @@ import re
 
 from lxml import etree
 
-from nova_flexmem.base import appliance as appliance_module
-from nova_flexmem.base import grub
-from nova_flexmem.base import operating_system
 from nova_flexmem import exception
 from nova_flexmem.guest import xmledit
+from nova_flexmem.image import appliance as appliance_module
+from nova_flexmem.image import grub
+from nova_flexmem.image import operating_system
 
 MIB = 1 << 20
 

@@ -14,13 +14,13 @@
 
 import os
 
-from nova_flexmem.base import builder
-from nova_flexmem.base import store
+from nova_flexmem.build import builder
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.demo import configdrive
 from nova_flexmem.demo import debian
 from nova_flexmem.demo import kinds
 from nova_flexmem.guest import domain
+from nova_flexmem.store import basestore
 
 GIB = 1 << 30
 
@@ -86,8 +86,8 @@ def image(parsed_args, conf, progress):
     path = parsed_args.image or debian.build(
         _LAYOUT, os.path.join(parsed_args.work, 'nova-flexmem-images'),
         progress)
-    opened = store.Store(conf.flexmem.store_path)
-    opened.clean()
+    opened = basestore.Store(conf.flexmem.store_path)
+    builder.clean(opened)
     built, _new = builder.build(opened, path,
                                 builder.Options.from_conf(conf), progress)
     checked = opened.check(built.key)

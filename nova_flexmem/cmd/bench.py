@@ -18,7 +18,6 @@ import typing
 
 from cliff import lister
 
-from nova_flexmem.base import store
 from nova_flexmem.bench import compare
 from nova_flexmem.bench import density
 from nova_flexmem.bench import fit
@@ -28,6 +27,7 @@ from nova_flexmem.bench import workloads
 from nova_flexmem.cmd import arguments
 from nova_flexmem.cmd import benchmark
 from nova_flexmem.host import ksm_switch
+from nova_flexmem.store import basestore
 
 MIB = 1 << 20
 
@@ -79,7 +79,7 @@ class Density(benchmark.Benchmark):
                     with_ksm=bool(parsed_args.ksm_counts)),
                 parsed_args.work, reporter)
         return density.run(
-            store.Store(self.app.conf.flexmem.store_path), image,
+            basestore.Store(self.app.conf.flexmem.store_path), image,
             density.Options(
                 workload=parsed_args.workload, counts=parsed_args.counts,
                 ksm_counts=parsed_args.ksm_counts,

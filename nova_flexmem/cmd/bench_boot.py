@@ -12,10 +12,10 @@
 
 """nova-flexmem bench boot."""
 
-from nova_flexmem.base import store
 from nova_flexmem.bench import boot
 from nova_flexmem.cmd import arguments
 from nova_flexmem.cmd import benchmark
+from nova_flexmem.store import basestore
 
 
 class Boot(benchmark.Benchmark):
@@ -37,7 +37,7 @@ class Boot(benchmark.Benchmark):
 
     def measure(self, parsed_args, image, guest, reporter):
         return boot.run(
-            store.Store(self.app.conf.flexmem.store_path), image,
+            basestore.Store(self.app.conf.flexmem.store_path), image,
             boot.Options(neighbours=parsed_args.neighbours,
                          starts=parsed_args.starts, guest=guest),
             parsed_args.work, reporter)

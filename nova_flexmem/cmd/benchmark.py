@@ -20,8 +20,8 @@ from cliff import lister
 from nova_flexmem.bench import report
 from nova_flexmem.bench import table
 from nova_flexmem.cmd import arguments
-from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import progress
+from nova_flexmem.cmd import signals
 
 
 class Benchmark(lister.Lister):
@@ -58,7 +58,7 @@ class Benchmark(lister.Lister):
         raise NotImplementedError
 
     def take_action(self, parsed_args):
-        ending.clean_up_on_signals()
+        signals.clean_up_on_signals()
         if parsed_args.report:
             report.prepare(parsed_args.report)
         self.check(parsed_args)

@@ -20,8 +20,8 @@ import typing
 from cliff import lister
 
 from nova_flexmem.cmd import arguments
-from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import progress
+from nova_flexmem.cmd import signals
 from nova_flexmem.demo import chart
 from nova_flexmem.demo import demo
 from nova_flexmem.demo import report
@@ -54,7 +54,7 @@ class Demo(lister.Lister):
 
     def run(self, parsed_args):
         self._failures: list[str] = []
-        ending.clean_up_on_signals()
+        signals.clean_up_on_signals()
         status = super().run(parsed_args)
         for failure in self._failures:
             self.app.stderr.write(f'{failure}\n')

@@ -18,11 +18,11 @@ import typing
 from cliff import show
 from oslo_utils import strutils
 
-from nova_flexmem.base import flatten
-from nova_flexmem.base import store
-from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import progress
+from nova_flexmem.cmd import signals
 from nova_flexmem import exception
+from nova_flexmem.flatten import flatten
+from nova_flexmem.store import basestore
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -84,10 +84,10 @@ class Flatten(show.ShowOne):
             direct_paths=tuple(path.rstrip('/') for path in paths),
             max_virtual_size_bytes=group.max_virtual_size_gib * GIB,
             timeout_s=group.build_timeout_s)
-        ending.clean_up_on_signals()
+        signals.clean_up_on_signals()
         with progress.Progress(self.app.stderr) as reporter:
             made = flatten.flatten(
-                store.Store(group.store_path), parsed_args.image,
+                basestore.Store(group.store_path), parsed_args.image,
                 parsed_args.delta, parsed_args.out, options, reporter)
         facts = {
             'path': made.path, 'format': made.format,

@@ -16,11 +16,11 @@ import typing
 
 from cliff import lister
 
-from nova_flexmem.base import store
 from nova_flexmem import exception
 from nova_flexmem.host import accounting
 from nova_flexmem.host import exposition
 from nova_flexmem.host import working_set
+from nova_flexmem.store import basestore
 
 MIB = 1 << 20
 
@@ -78,8 +78,8 @@ class Memory(lister.Lister):
                 rows(taken))
 
     def _take(self, parsed_args):
-        opened = store.Store(self.app.conf.flexmem.store_path,
-                             read_only=True)
+        opened = basestore.Store(self.app.conf.flexmem.store_path,
+                                 read_only=True)
         wait_s = parsed_args.working_set
         if wait_s is None:
             return accounting.take(opened)

@@ -19,13 +19,13 @@ from cliff import command
 from cliff import lister
 from cliff import show
 
-from nova_flexmem.base import base
-from nova_flexmem.base import builder
-from nova_flexmem.base import names
-from nova_flexmem.base import store
-from nova_flexmem.cmd import ending
+from nova_flexmem.build import builder
 from nova_flexmem.cmd import progress
+from nova_flexmem.cmd import signals
 from nova_flexmem import exception
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
+from nova_flexmem.store import names
 
 MIB = 1 << 20
 
@@ -42,8 +42,8 @@ class _StoreCommand(command.Command):
 
         What killed builds left in it is removed.
         """
-        opened = store.Store(self.app.conf.flexmem.store_path)
-        opened.clean()
+        opened = basestore.Store(self.app.conf.flexmem.store_path)
+        builder.clean(opened)
         return opened
 
     def open_store(self):
@@ -65,8 +65,8 @@ class _StoreCommand(command.Command):
         return self.make_store() if looked_at.is_own() else looked_at
 
     def _look(self):
-        looked_at = store.Store(self.app.conf.flexmem.store_path,
-                                read_only=True)
+        looked_at = basestore.Store(self.app.conf.flexmem.store_path,
+                                    read_only=True)
         if not looked_at.exists():
             raise exception.StoreUnusable(
                 store=looked_at.path, reason='there is no base store; give'
@@ -115,7 +115,7 @@ class Build(_StoreCommand, show.ShowOne):
             changes['rootfs'] = parsed_args.rootfs
         options = builder.Options.from_conf(self.app.conf, **changes)
         opened = self.make_store()
-        ending.clean_up_on_signals()
+        signals.clean_up_on_signals()
         with progress.Progress(self.app.stderr) as reporter:
             built, new = builder.build(opened, parsed_args.source, options,
                                        reporter)
@@ -143,7 +143,7 @@ class List(_StoreCommand, lister.Lister):
             rows.append((
                 key, manifest.distro, manifest.kernel_release,
                 manifest.rootfs,
-                round(manifest.files[base.ROOT_PMEM].size_bytes / MIB),
+                round(manifest.files[basefiles.ROOT_PMEM].size_bytes / MIB),
                 len(opened.users(key)), manifest.built_at,
                 ' '.join(opened.names(key))))
         return ('Base', 'System', 'Kernel', 'Rootfs', 'Size MiB', 'Users',
@@ -244,7 +244,7 @@ def _describe(found, opened):
         'rootfs_size_mib': round(manifest.rootfs_size_bytes / MIB),
         # 64 bytes for each 4 KiB page
         'guest_page_structs_mib': round(
-            manifest.files[base.ROOT_PMEM].size_bytes / 64 / MIB, 1),
+            manifest.files[basefiles.ROOT_PMEM].size_bytes / 64 / MIB, 1),
         'devices': manifest.devices, 'image_sha256': manifest.image_sha256,
         'image_format': manifest.image_format,
         'image_virtual_size_mib': round(

@@ -16,7 +16,7 @@ import typing
 
 from cliff import show
 
-from nova_flexmem.cmd import ending
+from nova_flexmem.cmd import signals
 from nova_flexmem import exception
 from nova_flexmem.host import ksm
 
@@ -40,7 +40,7 @@ class Ksm(show.ShowOne):
         if parsed_args.limit <= 0:
             raise exception.ConfigUnusable(
                 reason=f'--limit {parsed_args.limit:g}: give seconds')
-        ending.clean_up_on_signals()
+        signals.clean_up_on_signals()
         done = ksm.scan_once(limit_s=parsed_args.limit)
         return zip(*{
             'seconds': round(done.seconds, 1), 'cpu_s': round(done.cpu_s, 2),

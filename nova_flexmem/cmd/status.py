@@ -22,15 +22,15 @@ from oslo_upgradecheck import upgradecheck
 from pbr import version
 
 from nova_flexmem import accel
-from nova_flexmem.base import base
-from nova_flexmem.base import store as store_module
-from nova_flexmem.cmd import ending
+from nova_flexmem.cmd import signals
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
 from nova_flexmem.host import hugepages
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import preflight
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
 
 _DRIVER = 'flexmem.FlexMemDriver'
 
@@ -185,20 +185,20 @@ class Checks(upgradecheck.UpgradeCommands):
         if not os.path.exists(path):
             return _result([], f'{path} is not there yet')
         try:
-            store = store_module.Store(path, read_only=True)
+            store = basestore.Store(path, read_only=True)
             keys = store.keys()
         except exception.StoreUnusable as e:
             return _result([(_FAILURE, str(e))])
         said = []
         for key in keys:
             folder = os.path.join(store.folder('bases'), key)
-            if base.outdated(folder):
+            if basefiles.outdated(folder):
                 said.append((_WARNING, f'base {key} was made by an older'
                              ' version; its image is built again when it is'
                              ' next asked for'))
                 continue
             try:
-                base.Base(folder).states()
+                basefiles.Base(folder).states()
             except exception.BaseDamaged as e:
                 said.append((_FAILURE, str(e)))
         return _result(said, f'{len(keys)} bases in {path}')
@@ -271,7 +271,7 @@ def main(argv=None):
     0: all is well; 1: warnings; 2: failures; 255: it could not check.
     """
     conf = new_conf()
-    ending.clean_up_on_signals()
+    signals.clean_up_on_signals()
     try:
         return upgradecheck.main(conf, 'nova', Checks(conf),
                                  sys.argv[1:] if argv is None else argv)

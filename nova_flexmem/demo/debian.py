@@ -22,11 +22,11 @@ import dataclasses
 import os
 import sys
 
-from nova_flexmem.base import appliance
 from nova_flexmem.demo import cache
 from nova_flexmem.demo import layouts
 from nova_flexmem.demo import sources
 from nova_flexmem import exception
+from nova_flexmem.image import appliance
 from nova_flexmem import process
 
 #: The names of the layouts.

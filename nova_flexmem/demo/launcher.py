@@ -15,10 +15,10 @@
 import os
 import uuid as uuid_module
 
-from nova_flexmem.base import delta
 from nova_flexmem.demo import configdrive
 from nova_flexmem.demo import guest
 from nova_flexmem.demo import stock
+from nova_flexmem.guest import delta
 from nova_flexmem.guest import domain
 
 

@@ -24,12 +24,12 @@ from lxml import etree
 from stevedore import driver
 from stevedore import exception as stevedore_exception
 
-from nova_flexmem.base import base
 from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest import fitness
 from nova_flexmem.guest import xmledit
+from nova_flexmem.store import basefiles
 
 #: The serial by which the guest's initramfs knows its delta.
 DELTA_SERIAL = 'flexmem-delta'
@@ -65,14 +65,14 @@ class Boot:
     def of(cls, built):
         """Return what guests of a base boot from.
 
-        :param built: the base.Base
+        :param built: the basefiles.Base
         """
         manifest = built.manifest
         return cls(
-            root_pmem=built.file(base.ROOT_PMEM),
-            size_bytes=manifest.files[base.ROOT_PMEM].size_bytes,
-            kernel=built.file(base.KERNEL),
-            initramfs=built.file(base.INITRAMFS),
+            root_pmem=built.file(basefiles.ROOT_PMEM),
+            size_bytes=manifest.files[basefiles.ROOT_PMEM].size_bytes,
+            kernel=built.file(basefiles.KERNEL),
+            initramfs=built.file(basefiles.INITRAMFS),
             kernel_args=manifest.kernel_args, base_uuid=manifest.uuid,
             rootfs=manifest.rootfs)
 

@@ -22,12 +22,12 @@ import os
 
 from oslo_log import log
 
-from nova_flexmem.base import base
 from nova_flexmem import exception
 from nova_flexmem.host import balloon
 from nova_flexmem.host import memory
 from nova_flexmem.host import pages
 from nova_flexmem.host import processes
+from nova_flexmem.store import basefiles
 
 LOG = log.getLogger(__name__)
 
@@ -162,10 +162,10 @@ def take(store, used=None):
 
 
 def _root_pmem(store, key):
-    return os.path.join(store.folder('bases'), key, base.ROOT_PMEM)
+    return os.path.join(store.folder('bases'), key, basefiles.ROOT_PMEM)
 
 
-def areas_of(pid, path_end='/' + base.ROOT_PMEM):
+def areas_of(pid, path_end='/' + basefiles.ROOT_PMEM):
     """Return the Areas of a process that are anonymous, or map root.pmem."""
     lines = memory.read(pid, 'maps').splitlines()
     # the many areas of program files would take most of the time

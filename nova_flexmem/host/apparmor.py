@@ -23,9 +23,9 @@ import re
 import libvirt
 from lxml import etree
 
-from nova_flexmem.base import base
 from nova_flexmem import exception
 from nova_flexmem import process
+from nova_flexmem.store import basefiles
 
 _ENABLED = '/sys/module/apparmor/parameters/enabled'
 _FOLDER = '/etc/apparmor.d'
@@ -79,7 +79,7 @@ def check_instances(store_path):
     :raises: HostUnfit, ProgramFailed
     """
     rules = _rules(_TEMPLATE)
-    for name in base.FILES:
+    for name in basefiles.FILES:
         if not _readable(_path(store_path, name), rules):
             raise exception.HostUnfit(
                 reason=f'AppArmor keeps QEMU from reading {store_path}, and no'
@@ -92,7 +92,7 @@ def check_rescue(store_path):
 
     :raises: HostUnfit, ProgramFailed
     """
-    if not _readable(_path(store_path, base.ROOT_PMEM), _rules(_HELPER)):
+    if not _readable(_path(store_path, basefiles.ROOT_PMEM), _rules(_HELPER)):
         raise exception.HostUnfit(
             reason=f'AppArmor keeps virt-aa-helper from reading {store_path},'
             f' and FlexMem instances can not be rescued; {_WAY_OUT}{_HELPER},'

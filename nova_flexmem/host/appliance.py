@@ -20,10 +20,10 @@ import string
 import time
 import uuid
 
-from nova_flexmem.base import appliance
-from nova_flexmem.base import rootfs as rootfs_module
+from nova_flexmem.build import rootfs as rootfs_module
 from nova_flexmem import exception
 from nova_flexmem import hostboot
+from nova_flexmem.image import appliance
 from nova_flexmem import process
 
 #: The appliance's making is most of it, once: 1 to 2 minutes.

@@ -21,14 +21,14 @@ import os
 import platform
 import uuid
 
-from nova_flexmem.base import delta
-from nova_flexmem.base import initramfs
-from nova_flexmem.base import store as store_module
+from nova_flexmem.build import initramfs
 from nova_flexmem import exception
+from nova_flexmem.guest import delta
 from nova_flexmem.host import appliance
 from nova_flexmem.host import place
 from nova_flexmem.host import qemu
 from nova_flexmem import process
+from nova_flexmem.store import basestore
 
 #: Programs that are run on the host, and what brings them (Debian's names).
 _PROGRAMS = {'qemu-system-x86_64': 'qemu-system-x86',
@@ -69,7 +69,7 @@ def check(conf):
     """
     findings = [_try('host', _host), _try('programs', _programs)]
     try:
-        store = store_module.Store(conf.flexmem.store_path)
+        store = basestore.Store(conf.flexmem.store_path)
         with store.lock(_KEY), store.build_folder(_KEY) as folder:
             findings += [
                 _try('store', place.check, store),

@@ -18,10 +18,10 @@ import threading
 
 from stevedore import driver
 
-from nova_flexmem.base import superblock
 from nova_flexmem import exception
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem import process
+from nova_flexmem.store import superblock
 
 _PROGRAM = 'qemu-system-x86_64'
 _CHIPSETS = ('pc', 'q35')

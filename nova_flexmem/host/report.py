@@ -21,9 +21,9 @@ import os
 from oslo_reports import guru_meditation_report
 from oslo_reports.models import with_default_views
 
-from nova_flexmem.base import room
-from nova_flexmem.base import store as store_module
 from nova_flexmem import exception
+from nova_flexmem.store import basestore
+from nova_flexmem.store import room
 
 TITLE = 'FlexMem'
 
@@ -57,7 +57,7 @@ class Section:
         facts = {'path': path,
                  'limit': _limit(self._conf.flexmem.max_store_size_gib)}
         try:
-            store = store_module.Store(path)
+            store = basestore.Store(path)
             return facts | {
                 'size': _mib(store.size_bytes()),
                 'bases': {key: _base(store, key) for key in store.keys()}}

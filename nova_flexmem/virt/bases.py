@@ -32,11 +32,12 @@ from oslo_utils import uuidutils
 from nova.virt import images
 from nova.virt.libvirt import utils as libvirt_utils
 
-from nova_flexmem.base import base as base_module
-from nova_flexmem.base import disk
-from nova_flexmem.base import room
-from nova_flexmem.base import store as store_module
+from nova_flexmem.build import builder
 from nova_flexmem import exception
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
+from nova_flexmem.store import diskerrors
+from nova_flexmem.store import room
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import policy
@@ -72,11 +73,11 @@ class Bases:
     @property
     def store(self):
         """The Store; made if it is not there."""
-        return store_module.Store(self._group.store_path)
+        return basestore.Store(self._group.store_path)
 
     def clean(self):
         """Remove what a nova-compute that was killed left behind."""
-        self.store.clean()
+        builder.clean(self.store)
         for name in os.listdir(self._downloads):
             fileutils.delete_if_exists(os.path.join(self._downloads, name))
 
@@ -218,9 +219,9 @@ class Bases:
             try:
                 images.fetch(context, image_id, path, trusted_certs)
             except OSError as e:
-                if e.errno not in disk.WAYS_OUT:
+                if e.errno not in diskerrors.WAYS_OUT:
                     raise  # of the network
-                with disk.reporting(path):
+                with diskerrors.reporting(path):
                     raise
             yield path
         finally:
@@ -296,13 +297,13 @@ class Bases:
                         os.path.join(store.folder('bases'), key, name),
                         os.path.join(folder, name), host=host, receive=True)
 
-                bring(base_module.MANIFEST)
-                brought = base_module.Base(folder)
+                bring(basefiles.MANIFEST)
+                brought = basefiles.Base(folder)
                 size_bytes = sum(file.size_bytes for file
                                  in brought.manifest.files.values())
                 room.make_room(store, size_bytes,
                                self._group.max_store_size_gib * units.Gi)
-                for name in base_module.FILES:
+                for name in basefiles.FILES:
                     bring(name)
                 if root_sha256(brought) != record.root_sha256:
                     raise exception.BaseDamaged(
@@ -320,4 +321,4 @@ class Bases:
 
 def root_sha256(base):
     """Return the SHA-256 of a base's root.pmem, hexadecimal."""
-    return base.manifest.files[base_module.ROOT_PMEM].sha256
+    return base.manifest.files[basefiles.ROOT_PMEM].sha256

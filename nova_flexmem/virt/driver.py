@@ -29,13 +29,13 @@ from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 
-from nova_flexmem.base import base as base_module
-from nova_flexmem.base import superblock
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.guest import domain
 from nova_flexmem.guest import rescue as guest_rescue
 from nova_flexmem.host import report
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import superblock
 from nova_flexmem.virt import allocations
 from nova_flexmem.virt import bases
 from nova_flexmem.virt import eligibility
@@ -200,7 +200,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 disk = os.path.join(
                     libvirt_utils.get_instance_path(instance), 'disk')
                 return guest_rescue.attach_base(
-                    xml, base.file(base_module.ROOT_PMEM),
+                    xml, base.file(basefiles.ROOT_PMEM),
                     superblock.DATA_OFFSET_BYTES,
                     base.manifest.rootfs_size_bytes,
                     missing_disk=disk if record.writes == 'memory' else None)

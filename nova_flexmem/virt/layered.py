@@ -23,8 +23,8 @@ import re
 from nova.compute import vm_states
 from nova import exception as nova_exception
 
-from nova_flexmem.base import kernel
 from nova_flexmem import exception
+from nova_flexmem.image import kernel
 from nova_flexmem.virt import policy
 
 TRAIT = 'CUSTOM_FLEXMEM'

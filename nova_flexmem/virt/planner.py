@@ -22,11 +22,11 @@ import nova.conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import utils as libvirt_utils
 
-from nova_flexmem.base import base as base_module
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import domain
+from nova_flexmem.store import basefiles
 from nova_flexmem.virt import bases as bases_module
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import layered
@@ -46,13 +46,13 @@ _FOR_EVERY_HOST = (exception.InstanceRefused, exception.ImageRefused,
 class Plan:
     """What a FlexMem instance gets.
 
-    :ivar base: the base.Base that it boots from
+    :ivar base: the basefiles.Base that it boots from
     :ivar record: the record.Record of it
     :ivar snapshot: the layered snapshot that its delta begins with, a Glance
         id, or None for an empty delta
     """
 
-    base: base_module.Base
+    base: basefiles.Base
     record: record_module.Record
     snapshot: str | None = None
 

@@ -20,9 +20,9 @@ from oslo_utils import fileutils
 
 from nova import exception as nova_exception
 
-from nova_flexmem.base import delta
-from nova_flexmem.base import disk
-from nova_flexmem.base import source
+from nova_flexmem import files
+from nova_flexmem.guest import delta
+from nova_flexmem.image import source
 from nova_flexmem import process
 
 #: Seconds for a look at a disk.
@@ -129,9 +129,9 @@ def _note_format(backend):
 
 def _replace(path, ready):
     """Have a file that is ready in the place of another, and on the disk."""
-    disk.sync(ready)
+    files.sync(ready)
     os.rename(ready, path)
-    disk.sync(os.path.dirname(path))
+    files.sync(os.path.dirname(path))
 
 
 def _pin_format(backend):

@@ -25,13 +25,13 @@ import typing
 
 from oslo_config import cfg
 
-from nova_flexmem.base import base as base_module
-from nova_flexmem.base import builder
-from nova_flexmem.base import store as store_module
+from nova_flexmem.build import builder
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import preflight
 from nova_flexmem import process
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
 
 #: The task's own helper programs have limits; these would be theirs too.
 _NO_LIMITS = process.Limits(address_space_bytes=None, file_size_bytes=None,
@@ -62,8 +62,8 @@ def call(task, group, **arguments):
 
 
 def _build(conf, image, image_format, scope, rootfs, name):
-    store = store_module.Store(conf.flexmem.store_path)
-    store.clean()
+    store = basestore.Store(conf.flexmem.store_path)
+    builder.clean(store)
     base, new = builder.build(
         store, image, builder.Options.from_conf(conf, scope=scope,
                                                 rootfs=rootfs))
@@ -76,11 +76,11 @@ def _build(conf, image, image_format, scope, rootfs, name):
 
 
 def _verify(conf, folder):
-    base_module.Base(folder).verify()
+    basefiles.Base(folder).verify()
 
 
 def _check(conf, key):
-    store_module.Store(conf.flexmem.store_path).check(key)
+    basestore.Store(conf.flexmem.store_path).check(key)
 
 
 def _preflight(conf):

@@ -17,8 +17,8 @@ import json
 import os
 import subprocess
 
-from nova_flexmem.base import base as base_module
 from nova_flexmem import process
+from nova_flexmem.store import basefiles
 from tools.cloud import account
 from tools.cloud import control
 from tools.cloud import layout
@@ -42,12 +42,12 @@ class Hosts:
         return set(os.listdir(self.path(node, 'store', 'bases')))
 
     def base(self, server_id, node):
-        """Return a server's base.Base, as a host has it."""
+        """Return a server's basefiles.Base, as a host has it."""
         with open(glob.glob(self.path(
                 node, 'instances', f'{server_id}*', 'flexmem.json'))[0],
                 encoding='utf-8') as f:
             key = json.load(f)['base_key']
-        return base_module.Base(self.path(node, 'store', 'bases', key))
+        return basefiles.Base(self.path(node, 'store', 'bases', key))
 
     def base_of(self, server_id, node):
         """Return {file: SHA-256} of a server's base, as a host has it.

@@ -18,9 +18,9 @@ import stat
 
 from openstack import exceptions as sdk_exceptions
 
-from nova_flexmem.base import base as base_module
 from nova_flexmem import exception
 from nova_flexmem import process
+from nova_flexmem.store import basefiles
 from tests.cloud import harness
 from tests.cloud import processes
 from tools.cloud import account
@@ -113,7 +113,7 @@ class FastTest(harness.CloudTestCase):
             exception.ProgramFailed, process.run, 'setpriv',
             f'--reuid={user.pw_uid}', f'--regid={user.pw_gid}',
             '--init-groups', '--', 'sh', '-c', 'exec 3>> "$0"',
-            base.file(base_module.ROOT_PMEM), timeout_s=30)
+            base.file(basefiles.ROOT_PMEM), timeout_s=30)
         self.assertIn('ermission denied', str(error))
 
     def _check_users(self, watch):

@@ -18,7 +18,7 @@ import mmap
 import os
 import re
 
-from nova_flexmem.base import base
+from nova_flexmem.store import basefiles
 
 _PART_BYTES = 1 << 20
 
@@ -46,8 +46,8 @@ class State:
         # to read from the disk is to write what is dirty
         dirty_kib = _dirty_kib(path)
         status = os.stat(path)
-        return cls(base.File.of(path).sha256, _disk_sha256(path), dirty_kib,
-                   (status.st_mtime_ns, status.st_ctime_ns))
+        return cls(basefiles.File.of(path).sha256, _disk_sha256(path),
+                   dirty_kib, (status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _dirty_kib(path):

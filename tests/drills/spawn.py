@@ -24,12 +24,12 @@ import sys
 
 from oslo_config import cfg
 
-from nova_flexmem.base import store as store_module
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem.demo import stock
 from nova_flexmem.guest import domain
+from nova_flexmem.store import basestore
 from nova_flexmem.virt import worker
 from tests.functional import harness
 
@@ -50,7 +50,7 @@ def use(path, image, user):
                         image_format='raw', scope='',
                         rootfs=conf.flexmem.rootfs, name='image-id')
     worker.call('check', conf.flexmem, key=built['key'])
-    return store_module.Store(path).use(built['key'], user), built['new']
+    return basestore.Store(path).use(built['key'], user), built['new']
 
 
 def main():
@@ -65,7 +65,7 @@ def main():
                             extra_kernel_args=harness.NO_TIMER_CHECK) as guest:
             print(guest.pid, 'built' if new else 'found', flush=True)
             sys.stdin.read()
-    store_module.Store(path).release(base.key, user)
+    basestore.Store(path).release(base.key, user)
 
 
 if __name__ == '__main__':

@@ -15,13 +15,13 @@
 import errno
 import os
 
-from nova_flexmem.base import base
 from nova_flexmem import exception
+from nova_flexmem.store import basefiles
 from tests.drills import faulty
 from tests.drills import harness
 from tests.functional import harness as functional
 from tests.functional import small_image
-from tests.unit.base import samples
+from tests.unit.image import samples
 
 _KEY = 'a' * 32
 _SECTOR_BYTES = 512
@@ -66,7 +66,7 @@ class BadSectorsTest(harness.DrillTestCase):
         path = samples.publish(store, _KEY,
                                content=self.random.randbytes(1 << 20))
         wrong, count = [], 0
-        for name in base.FILES:
+        for name in basefiles.FILES:
             file = os.path.join(path, name)
             size = os.path.getsize(file)
             sectors = (self._sectors(size, harness.POINTS)

@@ -21,9 +21,9 @@ import tempfile
 import time
 import uuid
 
-from nova_flexmem.base import base
-from nova_flexmem.base import uses
 from nova_flexmem.demo import stock
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import uses
 from tests.drills import harness
 from tests.functional import harness as functional
 from tests.lifecycle import guest_image
@@ -67,7 +67,7 @@ class BootsTest(harness.DrillTestCase):
             failed[0].popen.communicate(timeout=_END_S))
         users = store.recorded_users(key)
         mapping = uses.mapping(os.path.join(store.folder('bases'), key,
-                                            base.ROOT_PMEM))
+                                            basefiles.ROOT_PMEM))
         errors, pids, answers = [], [], collections.Counter()
         for server in servers:
             out, err = server.popen.communicate(timeout=_END_S)

@@ -22,9 +22,9 @@ import os
 import subprocess
 import time
 
-from nova_flexmem.base import store as store_module
+from nova_flexmem.store import basestore
 from tests.drills import harness
-from tests.unit.base import samples
+from tests.unit.image import samples
 
 _LIBRARY = '/usr/lib/*/faketime/libfaketime.so.1'
 _USED, _GIVEN_BACK, _BUILT, _OLD = (letter * 32 for letter in 'abcd')
@@ -86,7 +86,7 @@ class ClockTest(harness.DrillTestCase):
             for key in removed:
                 removed[key] += key not in store.keys()
             # what is of use is used on, by processes that know the new time
-            store_module.Store(store.path).check(_USED)
+            basestore.Store(store.path).check(_USED)
         self.figures(jumps=' '.join(_JUMPS).replace('+', 'plus ')
                      .replace('-', 'minus '),
                      removed_in_use=removed[_USED],

@@ -25,14 +25,15 @@ import types
 
 import testtools
 
-from nova_flexmem.base import base
-from nova_flexmem.base import room
-from nova_flexmem.base import store as store_module
+from nova_flexmem.build import builder
 from nova_flexmem import exception
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
+from nova_flexmem.store import room
 from tests.drills import faulty
 from tests.drills import harness
 from tests.functional import harness as functional
-from tests.unit.base import samples
+from tests.unit.image import samples
 
 _KEY, _OTHER = 'a' * 32, 'b' * 32
 _USER, _NAME = 'an-instance', 'an-image'
@@ -77,7 +78,7 @@ def _prune(store):
 
 #: What is done with a base that has a user and a name.
 _ACTS = {
-    'open': lambda store: store_module.Store(f'{store.path}.new'),
+    'open': lambda store: basestore.Store(f'{store.path}.new'),
     'publish': _publish,
     'name': lambda store: store.name('another', _KEY),
     'use': lambda store: store.use(_KEY, 'another'),
@@ -149,12 +150,12 @@ class ActsTest(harness.DrillTestCase):
 
     def _store(self):
         """Return a new Store on the disk, with a base in it."""
-        store = store_module.Store(tempfile.mkdtemp(dir=self.disk.path))
+        store = basestore.Store(tempfile.mkdtemp(dir=self.disk.path))
         self.empty = harness.traces(store)
         samples.publish(store, _KEY)
         store.name(_NAME, _KEY)
         store.use(_KEY, _USER)
-        os.utime(store.get(_KEY).file(base.KERNEL))  # to be read again
+        os.utime(store.get(_KEY).file(basefiles.KERNEL))  # to be read again
         return store
 
     def _remove(self, store):
@@ -193,7 +194,7 @@ def _why_badly_done(store, name, error, number):
     A disk that fails for good lets no record be taken back. One too many keeps
     a base; Nova drops it with the instance.
     """
-    store.clean()
+    builder.clean(store)
     if os.listdir(store.folder('builds')):
         return 'leftovers'
     users = set(store.recorded_users(_KEY))
@@ -240,7 +241,7 @@ class BuildsTest(harness.DrillTestCase):
         path = tempfile.mkdtemp(dir=self.disk.path)
         os.symlink(os.path.join(self.disk.path, 'appliance'),
                    os.path.join(path, 'appliance'))
-        return store_module.Store(path)
+        return basestore.Store(path)
 
     def test_build_on_a_full_disk(self):
         self._build_at(self._faults(errno.ENOSPC, faulty.SPACE))
@@ -362,7 +363,7 @@ class FullTest(harness.DrillTestCase):
         harness.image()  # the appliance has been made
         made = os.path.join(functional.CACHE, 'appliance')
         made_mib = room.allocated_bytes(made) >> 20
-        store = store_module.Store(self._tmpfs(made_mib + _STEP_MIB))
+        store = basestore.Store(self._tmpfs(made_mib + _STEP_MIB))
         subprocess.run(['cp', '-a', '--sparse=always', made, store.path],
                        check=True)
 
@@ -379,7 +380,7 @@ class FullTest(harness.DrillTestCase):
         """It is made there, as on a new host."""
         wrong = []
         for size_mib in _SMALL_FOR_APPLIANCE_MIB:
-            store = store_module.Store(self._tmpfs(size_mib))
+            store = basestore.Store(self._tmpfs(size_mib))
             empty = harness.traces(store)
             _code, _out, error = self.command(store, 'build', harness.image())
             why = self._why_wrong(store, error, empty)

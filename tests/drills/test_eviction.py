@@ -19,12 +19,13 @@ import random
 import time
 import traceback
 
-from nova_flexmem.base import base
-from nova_flexmem.base import room
-from nova_flexmem.base import store as store_module
+from nova_flexmem.build import builder
 from nova_flexmem import exception
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
+from nova_flexmem.store import room
 from tests.drills import harness
-from tests.unit.base import samples
+from tests.unit.image import samples
 
 _KEYS = [f'{number:032x}' for number in range(4)]
 _USING, _REMOVING = 8, 4
@@ -86,7 +87,7 @@ def _answer(answers, task):
 
 def _use(path, until, seed):
     """Use bases as instances do, building those that are not there."""
-    store = store_module.Store(path)
+    store = basestore.Store(path)
     chance = random.Random(seed)
     counts = collections.Counter()
     user = f'instance-{seed}'
@@ -102,12 +103,12 @@ def _use(path, until, seed):
             continue
         counts['uses'] += 1
         # for as long as it is used, it is what it was
-        with open(found.file(base.ROOT_PMEM), 'rb') as f:
+        with open(found.file(basefiles.ROOT_PMEM), 'rb') as f:
             inode = os.fstat(f.fileno()).st_ino
         for _look in range(chance.randrange(1, 5)):
             time.sleep(0.01)
             try:
-                if os.stat(found.file(base.ROOT_PMEM)).st_ino != inode:
+                if os.stat(found.file(basefiles.ROOT_PMEM)).st_ino != inode:
                     counts['lost'] += 1
             except FileNotFoundError:
                 counts['lost'] += 1
@@ -127,7 +128,7 @@ def _publish(store, key):
 def _remove(path, until, kind):
     """Remove bases in one of the ways that there are, again and again."""
     room._GRACE_S = 0
-    store = store_module.Store(path)
+    store = basestore.Store(path)
     counts = collections.Counter()
     while time.monotonic() < until:
         try:
@@ -137,7 +138,7 @@ def _remove(path, until, kind):
                 counts['removed'] += len(room.make_room(
                     store, 1, store.size_bytes()))
             elif kind == 'clean':
-                store.clean()
+                builder.clean(store)
             else:
                 for key in store.keys():
                     store.remove(key)

@@ -22,14 +22,14 @@ import shutil
 import signal
 import tempfile
 
-from nova_flexmem.base import base
-from nova_flexmem.base import builder
-from nova_flexmem.base import superblock
+from nova_flexmem.build import builder
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem.demo import stock
 from nova_flexmem import exception
 from nova_flexmem.guest import domain
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import superblock
 from tests.drills import filestate
 from tests.drills import harness
 from tests.drills.hostile import device as hostile_device
@@ -165,7 +165,7 @@ class GuestTest(harness.DrillTestCase):
                 self._check_neighbour(neighbour, content)
         self._check_neighbour(neighbour, content)
         neighbour.destroy()
-        base.Base(built.path).verify()
+        basefiles.Base(built.path).verify()
         self.figures(means=kinds.total(), **kinds, guests_lost=lost,
                      bytes_changed=changed, wrong=len(wrong))
         self.assertEqual((0, []), (changed, wrong))

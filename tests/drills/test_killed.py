@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 
+from nova_flexmem.build import builder
 from nova_flexmem import exception
 from tests.drills import harness
 from tests.functional import harness as functional
@@ -58,7 +59,7 @@ class KilledTest(harness.DrillTestCase):
             started.communicate()
             slowest_s = max(slowest_s,
                             functional.wait_for_helpers_to_end(store))
-            store.clean()
+            builder.clean(store)
             found = set(harness.traces(store)) - set(empty)
             if store.keys():  # it was quicker than the signal
                 published += 1

@@ -14,10 +14,10 @@
 
 import os
 
-from nova_flexmem.base import base
 from nova_flexmem import exception
+from nova_flexmem.store import basefiles
 from tests.drills import harness
-from tests.unit.base import samples
+from tests.unit.image import samples
 
 _KEY = 'a' * 32
 _SHOWN = 20
@@ -29,7 +29,7 @@ class ManifestsTest(harness.DrillTestCase):
         super().setUp()
         self.store = self.new_store()
         self.path = os.path.join(samples.publish(self.store, _KEY),
-                                 base.MANIFEST)
+                                 basefiles.MANIFEST)
         with open(self.path, 'rb') as f:
             self.whole = f.read()
         os.chmod(self.path, 0o644)

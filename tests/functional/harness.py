@@ -23,9 +23,7 @@ import time
 
 import testtools
 
-from nova_flexmem.base import base
-from nova_flexmem.base import builder
-from nova_flexmem.base import store
+from nova_flexmem.build import builder
 from nova_flexmem.demo import debian
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
@@ -34,6 +32,8 @@ from nova_flexmem.guest import domain
 from nova_flexmem.host import ksm
 from nova_flexmem.host import ksm_switch
 from nova_flexmem import process
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
 
 #: Kept between runs: an image takes minutes to make. Bases are built anew.
 CACHE = os.environ.get('FLEXMEM_TEST_CACHE', '/var/tmp/nova-flexmem-images')
@@ -99,7 +99,7 @@ class GuestTestCase(testtools.TestCase):
 
     def assert_base_unchanged(self):
         """Check that every byte of the base is what the build made."""
-        base.Base(self.base.path).verify()
+        basefiles.Base(self.base.path).verify()
 
 
 @functools.cache
@@ -123,7 +123,7 @@ def store_at(path):
     appliance = os.path.join(CACHE, 'appliance')
     os.makedirs(appliance, exist_ok=True)
     os.symlink(appliance, os.path.join(path, 'appliance'))
-    return store.Store(path)
+    return basestore.Store(path)
 
 
 def take_ksm(test):

@@ -17,7 +17,7 @@ import os
 import struct
 import tarfile
 
-from nova_flexmem.base import appliance
+from nova_flexmem.image import appliance
 
 MIB = 1 << 20
 DISK_BYTES = 48 * MIB

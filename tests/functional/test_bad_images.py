@@ -30,11 +30,11 @@ import tempfile
 
 import testtools
 
-from nova_flexmem.base import appliance
-from nova_flexmem.base import builder
-from nova_flexmem.base import store as store_module
+from nova_flexmem.build import builder
 from nova_flexmem import exception
+from nova_flexmem.image import appliance
 from nova_flexmem import process
+from nova_flexmem.store import basestore
 from tests.functional import small_image
 
 
@@ -96,7 +96,7 @@ class BadImagesTest(testtools.TestCase):
                 raise cls.skipException(f'{program} is not installed')
         cls._folder = tempfile.mkdtemp(prefix='flexmem-bad-images-')
         cls.addClassCleanup(shutil.rmtree, cls._folder)
-        cls._store = store_module.Store(os.path.join(cls._folder, 'store'))
+        cls._store = basestore.Store(os.path.join(cls._folder, 'store'))
         cls._make_images()
 
     @classmethod

@@ -25,8 +25,8 @@ import tempfile
 
 import testtools
 
-from nova_flexmem.base import appliance
-from nova_flexmem.base import delta
+from nova_flexmem.guest import delta
+from nova_flexmem.image import appliance
 from nova_flexmem import process
 from tests.functional import harness
 from tests.functional import small_image

@@ -15,10 +15,10 @@
 import os
 import tempfile
 
-from nova_flexmem.base import appliance
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem import exception
+from nova_flexmem.image import appliance
 from nova_flexmem import process
 from tests.functional import aptrepo
 from tests.functional import harness

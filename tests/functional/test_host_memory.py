@@ -29,7 +29,7 @@ from unittest import mock
 
 import testtools
 
-from nova_flexmem.base import builder
+from nova_flexmem.build import builder
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem.demo import stock

@@ -28,10 +28,10 @@ import tempfile
 
 import testtools
 
-from nova_flexmem.base import appliance
-from nova_flexmem.base import base
-from nova_flexmem.base import superblock
+from nova_flexmem.image import appliance
 from nova_flexmem import process
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import superblock
 from tests.functional import harness
 from tests.functional import small_image
 
@@ -205,8 +205,9 @@ class HostileTreesTest(testtools.TestCase):
 
     def _mounted(self, built):
         path = self._path('rootfs')
-        process.run('dd', f'if={built.file(base.ROOT_PMEM)}', f'of={path}',
-                    'bs=2M', f'skip={superblock.DATA_OFFSET_BYTES >> 21}',
+        process.run('dd', f'if={built.file(basefiles.ROOT_PMEM)}',
+                    f'of={path}', 'bs=2M',
+                    f'skip={superblock.DATA_OFFSET_BYTES >> 21}',
                     'status=none', timeout_s=60)
         return appliance.Appliance(
             self.store.folder('appliance'),

@@ -17,10 +17,10 @@ import tempfile
 
 import testtools
 
-from nova_flexmem.base import appliance
-from nova_flexmem.base import builder
-from nova_flexmem.base import room
+from nova_flexmem.build import builder
 from nova_flexmem import exception
+from nova_flexmem.image import appliance
+from nova_flexmem.store import room
 from tests.functional import harness
 from tests.functional import small_image
 

@@ -19,11 +19,11 @@ import contextlib
 import json
 import tempfile
 
-from nova_flexmem.base import grow
-from nova_flexmem.base import merger
-from nova_flexmem.base import operating_system
-from nova_flexmem.base import rootfs
+from nova_flexmem.build import rootfs
 from nova_flexmem import exception
+from nova_flexmem.flatten import grow
+from nova_flexmem.flatten import merger
+from nova_flexmem.image import operating_system
 from tests.fuzz import form
 
 _EXPECTED = (exception.ImageRefused, exception.ProgramFailed)

@@ -14,14 +14,14 @@
 
 import string
 
-from nova_flexmem.base import bootloader
-from nova_flexmem.base import fstab
-from nova_flexmem.base import grub
-from nova_flexmem.base import kernel
-from nova_flexmem.base import revise
 from nova_flexmem import exception
+from nova_flexmem.flatten import revise
+from nova_flexmem.image import bootloader
+from nova_flexmem.image import fstab
+from nova_flexmem.image import grub
+from nova_flexmem.image import kernel
 from tests.fuzz import form
-from tests.unit.base import samples
+from tests.unit.image import samples
 
 _RELEASE = '6.1.0-9-test'
 _FOLDER = f'/lib/modules/{_RELEASE}'

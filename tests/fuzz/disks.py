@@ -17,10 +17,10 @@ import logging
 import os
 import tempfile
 
-from nova_flexmem.base import base
-from nova_flexmem.base import rootfs
-from nova_flexmem.base import source
+from nova_flexmem.build import rootfs
 from nova_flexmem import exception
+from nova_flexmem.image import source
+from nova_flexmem.store import basefiles
 from nova_flexmem.virt import record
 
 logging.getLogger('oslo_utils').setLevel(logging.CRITICAL)
@@ -58,10 +58,10 @@ def root_filesystem(data):
 
 def manifest(data):
     """A base's manifest."""
-    with _file(data, base.MANIFEST) as path:
-        base.outdated(os.path.dirname(path))
+    with _file(data, basefiles.MANIFEST) as path:
+        basefiles.outdated(os.path.dirname(path))
         with contextlib.suppress(exception.BaseDamaged):
-            base.Manifest.read(path, _KEY)
+            basefiles.Manifest.read(path, _KEY)
 
 
 def instance_record(data):

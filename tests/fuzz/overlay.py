@@ -18,10 +18,10 @@ import stat
 import tempfile
 import urllib.parse
 
-from nova_flexmem.base.merge import __main__ as merge_main
-from nova_flexmem.base.merge import files
-from nova_flexmem.base.merge import tree
-from nova_flexmem.base.merge import upper
+from nova_flexmem.flatten.merge import __main__ as merge_main
+from nova_flexmem.flatten.merge import files
+from nova_flexmem.flatten.merge import tree
+from nova_flexmem.flatten.merge import upper
 
 _PREFIX = 'user.overlay.'
 _MARKS = ('opaque', 'redirect', 'nlink', 'metacopy', 'origin')

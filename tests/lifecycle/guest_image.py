@@ -32,9 +32,9 @@ import shutil
 import struct
 import sys
 
-from nova_flexmem.base import kernel
 from nova_flexmem.demo import cache
 from nova_flexmem.demo import shell
+from nova_flexmem.image import kernel
 from nova_flexmem import process
 
 MIB = 1 << 20

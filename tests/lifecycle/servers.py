@@ -20,7 +20,7 @@ import libvirt
 
 import nova.conf
 
-from nova_flexmem.base import store
+from nova_flexmem.store import basestore
 from tests.lifecycle import witness
 
 CONF = nova.conf.CONF
@@ -112,7 +112,7 @@ class Servers:
     @property
     def store(self):
         """The base store."""
-        return store.Store(CONF.flexmem.store_path)
+        return basestore.Store(CONF.flexmem.store_path)
 
     def users(self, key):
         """Return the uuids of the servers that use a base."""

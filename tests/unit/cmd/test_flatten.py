@@ -19,8 +19,8 @@ import subprocess
 import fixtures
 import testtools
 
-from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import main
+from nova_flexmem.cmd import signals
 from nova_flexmem import process
 
 MIB = 1 << 20
@@ -33,7 +33,7 @@ class FlattenTest(testtools.TestCase):
         super().setUp()
         if not process.available('qemu-img'):
             self.skipTest('qemu-img is not installed')
-        self.patch(ending, 'clean_up_on_signals', lambda: None)
+        self.patch(signals, 'clean_up_on_signals', lambda: None)
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.useFixture(fixtures.FakeLogger())
         self.image = self.file('image', b'image' + bytes(2 * MIB - 5))

@@ -21,8 +21,8 @@ from unittest import mock
 import fixtures
 
 from nova_flexmem.cmd import arguments
-from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import main
+from nova_flexmem.cmd import signals
 from nova_flexmem import exception
 from nova_flexmem.host import ksm_switch
 from tests.unit.host import ksm_files
@@ -35,7 +35,7 @@ class RefusedTest(ksm_files.KsmFilesTestCase):
     def setUp(self):
         super().setUp()
         self.useFixture(fixtures.FakeLogger())
-        self.patch(ending, 'clean_up_on_signals', lambda: None)
+        self.patch(signals, 'clean_up_on_signals', lambda: None)
         self.patch(ksm_switch, 'Switch', lambda: self.switch)
         self.patch(arguments, 'image', self._image)
         self.output = os.path.join(

@@ -19,11 +19,11 @@ import shutil
 import fixtures
 import testtools
 
-from nova_flexmem.base import store as store_module
-from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import main
+from nova_flexmem.cmd import signals
 from nova_flexmem import exception
-from tests.unit.base import samples
+from nova_flexmem.store import basestore
+from tests.unit.image import samples
 
 _A = 'a' * 32
 _AB = 'ab' + 'c' * 30
@@ -34,10 +34,10 @@ class ImageTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.patch(ending, 'clean_up_on_signals', lambda: None)
+        self.patch(signals, 'clean_up_on_signals', lambda: None)
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.path = os.path.join(self.folder, 'store')
-        self.store = store_module.Store(self.path)
+        self.store = basestore.Store(self.path)
 
     def run_command(self, *words, status=0, config=''):
         """Run the command; return what it wrote to its two streams."""
@@ -101,7 +101,7 @@ class ListTest(ImageTest):
 
     def test_store_given_on_the_command_line(self):
         other = os.path.join(self.folder, 'other')
-        samples.publish(store_module.Store(other), _A)
+        samples.publish(basestore.Store(other), _A)
         [row] = self.run_json('--store', other, 'image', 'list')
         self.assertEqual(_A, row['Base'])
 
@@ -180,7 +180,7 @@ class VerifyTest(ImageTest):
         before = self.store.check(_A).states()
         # a bad disk changes nothing that tells of it
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.base.base.Base.states', lambda _found: before))
+            'nova_flexmem.store.basefiles.Base.states', lambda _found: before))
         self.truncate(_A, 'kernel', 1)
         self.assertTrue(self.store.verified(_A))
         _out, err = self.run_command('image', 'verify', _A, status=1)

@@ -19,9 +19,9 @@ import json
 import fixtures
 import testtools
 
-from nova_flexmem.cmd import ending
 from nova_flexmem.cmd import ksm as ksm_command
 from nova_flexmem.cmd import main
+from nova_flexmem.cmd import signals
 from nova_flexmem import exception
 from nova_flexmem.host import ksm
 
@@ -30,7 +30,7 @@ class KsmTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.patch(ending, 'clean_up_on_signals', lambda: None)
+        self.patch(signals, 'clean_up_on_signals', lambda: None)
         self.limits = []
 
     def _scan(self, *, limit_s):

@@ -25,9 +25,7 @@ from oslo_upgradecheck import upgradecheck
 import testtools
 
 from nova_flexmem import accel
-from nova_flexmem.base import base
-from nova_flexmem.base import store as store_module
-from nova_flexmem.cmd import ending
+from nova_flexmem.cmd import signals
 from nova_flexmem.cmd import status
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
@@ -35,7 +33,9 @@ from nova_flexmem.host import hugepages
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import preflight
 from nova_flexmem.host import privileged
-from tests.unit.base import samples
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
+from tests.unit.image import samples
 
 _A = 'a' * 32
 _B = 'b' * 32
@@ -177,7 +177,7 @@ class HostTest(StatusTest):
         return self.checks()._check_host()
 
     def _preflight(self, conf):
-        store_module.Store(conf.flexmem.store_path)
+        basestore.Store(conf.flexmem.store_path)
         if self._findings == (_ENDED,):
             raise SystemExit
         return self._findings
@@ -207,7 +207,7 @@ class HostTest(StatusTest):
         self.assertFalse(os.path.exists(self.path))
         self.assertRaises(SystemExit, self.check, _ENDED)
         self.assertFalse(os.path.exists(self.path))
-        store_module.Store(self.path)
+        basestore.Store(self.path)
         self.check(preflight.Finding('one', True, 'seen'))
         self.assertTrue(os.path.exists(self.path))
 
@@ -347,7 +347,7 @@ class BaseStoreTest(StatusTest):
         self.assertFalse(os.path.exists(self.path))
 
     def test_bases(self):
-        store = store_module.Store(self.path)
+        store = basestore.Store(self.path)
         for key in (_A, _B):
             samples.publish(store, key)
         result = self.check()
@@ -355,24 +355,24 @@ class BaseStoreTest(StatusTest):
         self.assertIn('2 bases', result.details)
 
     def test_damaged(self):
-        store = store_module.Store(self.path)
+        store = basestore.Store(self.path)
         for key in (_A, _B):
             samples.publish(store, key)
-        samples.truncate(store, _A, base.MANIFEST, 10)
-        samples.truncate(store, _B, base.ROOT_PMEM, 10)
+        samples.truncate(store, _A, basefiles.MANIFEST, 10)
+        samples.truncate(store, _B, basefiles.ROOT_PMEM, 10)
         result = self.check()
         self.assert_failure(f'image remove {_A}', result)
         self.assertIn(f'{_B}/root.pmem: 10 bytes', result.details)
 
     def test_of_an_older_format(self):
-        samples.publish(store_module.Store(self.path), _A,
-                        format=base.FORMAT - 1)
+        samples.publish(basestore.Store(self.path), _A,
+                        format=basefiles.FORMAT - 1)
         self.assert_warning('older version', self.check())
 
     def test_of_a_newer_format(self):
-        samples.publish(store_module.Store(self.path), _A,
-                        format=base.FORMAT + 1)
-        self.assert_failure(f'format {base.FORMAT + 1}', self.check())
+        samples.publish(basestore.Store(self.path), _A,
+                        format=basefiles.FORMAT + 1)
+        self.assert_failure(f'format {basefiles.FORMAT + 1}', self.check())
 
     def test_store_of_another(self):
         if os.geteuid() != 0:
@@ -390,7 +390,7 @@ class BaseStoreTest(StatusTest):
 class CommandTest(StatusTest):
 
     def run_main(self, *argv):
-        self.patch(ending, 'clean_up_on_signals', lambda: None)
+        self.patch(signals, 'clean_up_on_signals', lambda: None)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = status.main(argv)

@@ -23,8 +23,6 @@ import uuid
 
 import testtools
 
-from nova_flexmem.base import base
-from nova_flexmem.base import store as store_module
 from nova_flexmem import exception
 from nova_flexmem.host import accounting
 from nova_flexmem.host import balloon
@@ -32,6 +30,8 @@ from nova_flexmem.host import memory
 from nova_flexmem.host import pages
 from nova_flexmem.host import processes
 from nova_flexmem.host import working_set
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
 
 MIB = 1 << 20
 
@@ -119,7 +119,7 @@ class AccountingTest(testtools.TestCase):
         context = tempfile.TemporaryDirectory(dir='/var/tmp')
         self.folder = context.__enter__()
         self.addCleanup(context.__exit__, None, None, None)
-        self.store = store_module.Store(os.path.join(self.folder, 'store'))
+        self.store = basestore.Store(os.path.join(self.folder, 'store'))
         self.keys = ['0' * 32, '1' * 32]
         for key in self.keys:
             os.mkdir(os.path.dirname(self._root_pmem(key)))
@@ -134,7 +134,8 @@ class AccountingTest(testtools.TestCase):
             qemu for qemu in running() if qemu.pid in self.pids])
 
     def _root_pmem(self, key):
-        return os.path.join(self.store.folder('bases'), key, base.ROOT_PMEM)
+        return os.path.join(self.store.folder('bases'), key,
+                            basefiles.ROOT_PMEM)
 
     def _start(self, *arguments):
         qemu = _Qemu(self.folder, *arguments)

@@ -17,7 +17,6 @@ import fixtures
 from oslo_config import cfg
 import testtools
 
-from nova_flexmem.base import store as store_module
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.guest import device as flexmem_device
@@ -27,6 +26,7 @@ from nova_flexmem.host import preflight
 from nova_flexmem.host import qemu
 from nova_flexmem import hostboot
 from nova_flexmem import process
+from nova_flexmem.store import basestore
 
 
 def _reason(e):
@@ -112,7 +112,7 @@ class PlaceTest(testtools.TestCase):
         super().setUp()
         self.folder = self.useFixture(fixtures.TempDir()).path
         os.chmod(self.folder, 0o711)
-        self.store = store_module.Store(os.path.join(self.folder, 'store'))
+        self.store = basestore.Store(os.path.join(self.folder, 'store'))
 
     def refusal(self):
         return _reason(self.assertRaises(exception.HostUnfit, place.check,
@@ -335,6 +335,6 @@ class PreflightTest(testtools.TestCase):
     def test_a_store_of_somebody_else(self):
         if os.geteuid() == 0:
             self.skipTest('root may write into any folder')
-        store_module.Store(self.path)
+        basestore.Store(self.path)
         os.chmod(os.path.join(self.path, 'builds'), 0o555)
         self.assertIn('Permission denied', self.failed()['store'])

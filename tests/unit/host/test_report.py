@@ -17,12 +17,12 @@ from oslo_config import cfg
 from oslo_reports import guru_meditation_report
 import testtools
 
-from nova_flexmem.base import base
-from nova_flexmem.base import store as store_module
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.host import preflight
 from nova_flexmem.host import report
-from tests.unit.base import samples
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
+from tests.unit.image import samples
 
 _A = 'a' * 32
 _B = 'b' * 32
@@ -68,7 +68,7 @@ class ReportTest(testtools.TestCase):
             self.section())
 
     def test_bases(self):
-        store = store_module.Store(self.path)
+        store = basestore.Store(self.path)
         for key in (_A, _B):
             samples.publish(store, key)
         store.name('an-image', _A)
@@ -91,10 +91,10 @@ class ReportTest(testtools.TestCase):
         self.assertLess(10 ** 9, int(unused.split()[-2]))
 
     def test_damage_hides_nothing_else(self):
-        store = store_module.Store(self.path)
+        store = basestore.Store(self.path)
         for key in (_A, _B):
             samples.publish(store, key)
-        samples.truncate(store, _A, base.MANIFEST, 10)
+        samples.truncate(store, _A, basefiles.MANIFEST, 10)
         lines = self.section()
         error = lines[lines.index(f'    {_A} =') + 1]
         self.assertIn('error = ', error)

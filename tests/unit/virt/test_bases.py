@@ -24,7 +24,7 @@ from nova.virt import images
 
 from nova_flexmem import exception
 from nova_flexmem.virt import bases
-from tests.unit.base import samples
+from tests.unit.image import samples
 from tests.unit.virt import test_record
 
 

@@ -22,8 +22,8 @@ from nova.virt.libvirt import imagebackend
 from oslo_config import fixture as config_fixture
 import testtools
 
-from nova_flexmem.base import delta
 from nova_flexmem import exception
+from nova_flexmem.guest import delta
 from nova_flexmem import process
 from nova_flexmem.virt import rootdisk
 

@@ -1,0 +1,161 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The operating system in an image, as libguestfs finds it."""
+
+import dataclasses
+import os
+
+from nova_flexmem import exception
+from nova_flexmem.image import fstab
+
+FSTAB = '/etc/fstab'
+_MAX_FSTAB_BYTES = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingSystem:
+    """What libguestfs says of an image (see guestfs(3), INSPECTION).
+
+    :ivar mountpoints: {mount point: libguestfs mountable}, all of which
+        make up the root tree
+    """
+
+    distro: str
+    version: str
+    product: str
+    mountpoints: dict[str, str]
+
+
+def find(appliance, image):
+    """Find the one Linux in an image.
+
+    :param image: the image's path, for messages
+    :raises: ImageRefused if there is none, or one that can't run here
+    """
+    roots = appliance.command('inspect-os')
+    if len(roots) != 1:
+        raise exception.ImageRefused(image=image,
+                                     reason=_why_not_one(appliance, roots))
+    root = roots[0]
+
+    def get(what):
+        return exception.one_line(' '.join(
+            appliance.command(f'inspect-get-{what}', root)))
+
+    if get('type') != 'linux':
+        raise exception.ImageRefused(
+            image=image, reason=f'its operating system is {get("type")}'
+            f' ({get("product-name")}); only Linux can mount a base')
+    if get('arch') != 'x86_64':
+        raise exception.ImageRefused(
+            image=image, reason=f'made for {get("arch")}; only x86_64 images'
+            ' can become a base')
+    # libguestfs's reading of fstab, in which names can have line feeds
+    mountpoints = dict(line.split(': ', 1) for line in appliance.command(
+        'inspect-get-mountpoints', root) if ': ' in line)
+    mountpoints['/'] = root
+    return OperatingSystem(
+        get('distro'), f'{get("major-version")}.{get("minor-version")}',
+        get('product-name'), mountpoints)
+
+
+def _why_not_one(appliance, roots):
+    if roots:
+        return f'{len(roots)} operating systems in it; expected one'
+    # list-filesystems leaves them out
+    encrypted = [device for what in ('list-partitions', 'lvs')
+                 for device in appliance.command(what)
+                 if appliance.command('vfs-type', device) == ['crypto_LUKS']]
+    if encrypted:
+        return (f'its partition {encrypted[0]} is encrypted (LUKS) and no'
+                ' operating system is outside it; use an unencrypted image')
+    return 'no operating system found in it'
+
+
+class Tree:
+    """The files of an image's root tree, mounted read-only in an appliance.
+
+    Paths are looked up as the image's own programs would: a symbolic link
+    does not lead out of the tree.
+
+    :param folder: where files pass through on the host
+    """
+
+    def __init__(self, appliance, operating_system, folder):
+        self._appliance = appliance
+        self._passing = os.path.join(folder, 'passing')
+        root = operating_system.mountpoints['/']
+        appliance.command('mount-ro', root, '/')
+        known = fstab.identifiers(appliance)
+        text = self.read_text(FSTAB, _MAX_FSTAB_BYTES)
+        mountpoints = {point: mountable for point, mountable in
+                       operating_system.mountpoints.items()
+                       if fstab.is_known(mountable, known)}
+        mountpoints |= fstab.mountables(text, known) | {'/': root}
+        # a mount point comes after those above it
+        for point in sorted(mountpoints):
+            if point != '/' and self._is_folder(point):
+                self._mount(mountpoints[point], point)
+        #: what /etc/fstab is to say in a base
+        self.reduced_fstab = fstab.reduce(text, known, mountpoints)
+
+    def _mount(self, mountable, point):
+        """Mount a filesystem of the image, where the image's links lead to.
+
+        They must not be followed by the appliance itself: it would mount the
+        filesystem over its own programs.
+        """
+        # a line feed in it is refused below
+        point = '\n'.join(self._appliance.command('realpath', point))
+        if point != '/':
+            self._appliance.command('mount-ro', mountable, point)
+
+    def is_file(self, path):
+        """Return whether path is a regular file, at the end of its links."""
+        return self._appliance.command(
+            'is-file', path, 'followsymlinks:true') == ['true']
+
+    def names(self, path):
+        """Return the names in a folder; none if it is not there."""
+        if not self._is_folder(path):
+            return []
+        return self._appliance.command('ls', path)
+
+    def _is_folder(self, path):
+        return self._appliance.command(
+            'is-dir', path, 'followsymlinks:true') == ['true']
+
+    def read(self, path, max_bytes):
+        """Return a file's content, or None if there is no such file.
+
+        :raises: ProgramFailed if it is larger than max_bytes
+        """
+        if not self.is_file(path):
+            return None
+        size = ' '.join(self._appliance.command('filesize', path))
+        if not size.isdecimal() or len(size) > 19 or int(size) > max_bytes:
+            raise exception.ProgramFailed(
+                program='guestfish', reason=f'{path} in the image has {size}'
+                f' bytes; {max_bytes} at most are read')
+        try:
+            self._appliance.command('download', path, self._passing)
+            with open(self._passing, 'rb') as f:
+                return f.read(max_bytes)
+        finally:
+            if os.path.exists(self._passing):
+                os.unlink(self._passing)
+
+    def read_text(self, path, max_bytes=1 << 20):
+        """Return a text file's content, '' if there is no such file."""
+        return (self.read(path, max_bytes) or b'').decode(
+            errors='surrogateescape')

@@ -1,0 +1,122 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Stand-ins for what the base layer gets from outside: images and bases."""
+
+import hashlib
+import os
+import uuid
+
+from nova_flexmem import exception
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import superblock
+
+MIB = 1 << 20
+
+
+class Tree:
+    """An image's root tree in memory: as operating_system.Tree.
+
+    :param files: {path: content}, text or bytes
+    """
+
+    def __init__(self, files):
+        self._files = {path: content.encode() if isinstance(content, str)
+                       else content for path, content in files.items()}
+
+    def is_file(self, path):
+        return path in self._files
+
+    def names(self, path):
+        return sorted({other[len(path) + 1:].split('/')[0]
+                       for other in self._files
+                       if other.startswith(f'{path}/')})
+
+    def read(self, path, max_bytes):
+        content = self._files.get(path)
+        if content is not None and len(content) > max_bytes:
+            raise exception.ProgramFailed(program='guestfish',
+                                          reason=f'{path} is too large')
+        return content
+
+    def read_text(self, path, max_bytes=MIB):
+        return (self.read(path, max_bytes) or b'').decode(errors='replace')
+
+
+class Appliance:
+    """What libguestfs's appliance answers, and what it was told.
+
+    :param answers: {words of a command, one string: lines}; of commands that
+        are not in it, the answer is no line
+    :ivar commands: the commands, one string each
+    """
+
+    def __init__(self, answers):
+        self._answers = answers
+        self.commands = []
+
+    def command(self, *words):
+        self.commands.append(' '.join(words))
+        return self._answers.get(self.commands[-1], [])
+
+    def shell(self, script):
+        return self.command('debug', 'sh', script)
+
+
+def write_base(folder, key, content=b'root filesystem', **facts):
+    """Write a base directory, whole and small, into an existing folder.
+
+    :param content: what root.pmem has for a root filesystem
+    :param facts: fields of the manifest that are to be other ones
+    :returns: the Manifest
+    """
+    identity = str(uuid.UUID(int=7))
+    size = superblock.padded(superblock.DATA_OFFSET_BYTES + len(content))
+    contents = {
+        basefiles.ROOT_PMEM: (superblock.pack(size, identity) + content).ljust(
+            size, b'\0'),
+        basefiles.KERNEL: b'kernel', basefiles.INITRAMFS: b'initramfs'}
+    for name, data in contents.items():
+        with open(os.path.join(folder, name), 'xb') as f:
+            f.write(data)
+    manifest = basefiles.Manifest(**{
+        'format': basefiles.FORMAT, 'key': key, 'uuid': identity,
+        'image_sha256': hashlib.sha256(key.encode()).hexdigest(),
+        'image_format': 'qcow2', 'image_virtual_size_bytes': 64 * MIB,
+        'distro': 'debian 12.0', 'product': 'Debian GNU/Linux 12',
+        'rootfs': 'erofs', 'rootfs_size_bytes': len(content),
+        'kernel_release': '6.1.0-9-amd64', 'kernel_others': [],
+        'kernel_args': 'console=ttyS0', 'devices': ['nvdimm'],
+        'files': {name: basefiles.File(len(data),
+                                  hashlib.sha256(data).hexdigest())
+                  for name, data in contents.items()},
+        'built_at': '2026-01-02T03:04:05+00:00', 'built_by': '1.0.0'}
+        | facts)
+    manifest.write(os.path.join(folder, basefiles.MANIFEST))
+    return manifest
+
+
+def publish(store, key, **facts):
+    """Publish a small base in a Store; return its base directory."""
+    with store.lock(key), store.build_folder(key) as folder:
+        target = os.path.join(folder, 'base')
+        os.mkdir(target)
+        write_base(target, key, **facts)
+        store.publish(target, key)
+    return os.path.join(store.folder('bases'), key)
+
+
+def truncate(store, key, name, size_bytes):
+    """Cut a published base's file short, as root or a bad disk could."""
+    path = os.path.join(store.folder('bases'), key, name)
+    os.chmod(path, 0o644)
+    os.truncate(path, size_bytes)

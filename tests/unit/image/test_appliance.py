@@ -1,0 +1,207 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import os
+import subprocess
+import sys
+from unittest import mock
+
+import fixtures
+import testtools
+
+from nova_flexmem import exception
+from nova_flexmem.image import appliance
+
+#: Answers as guestfish does; each start takes a line of the file "orders".
+_GUESTFISH = """\
+#!/bin/sh
+order=$(head -n 1 {folder}/orders)
+sed -i 1d {folder}/orders
+echo start >> {folder}/starts
+while read -r word rest; do
+    case $word in
+    echo) echo "$rest" ;;
+    debug) for letter in $order; do echo "/dev/sd$letter"; done ;;
+    esac
+done
+"""
+
+
+class ApplianceTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        self.path = f'{self.folder}:{os.environ["PATH"]}'
+        self.useFixture(fixtures.MockPatchObject(
+            appliance, '_environment', return_value={'PATH': self.path}))
+
+    def program(self, name, script):
+        """Have another program for one that is run."""
+        path = os.path.join(self.folder, name)
+        with open(path, 'w') as f:
+            f.write(script)
+        os.chmod(path, 0o755)
+
+    def appliance(self):
+        drives = [appliance.Drive(f'/{label}', 'raw', True, label)
+                  for label in ('one', 'two')]
+        return appliance.Appliance(self.folder, drives, timeout_s=60,
+                                   file_size_bytes=1)
+
+
+class ErrorsTest(ApplianceTest):
+
+    def test_the_first_is_the_cause(self):
+        # eventlet, where Nova has it patch the tests' process, would write
+        # for ever to one that has ended
+        self.program('guestfish', """\
+#!/bin/sh
+read -r line
+for text in 'a warning' 'libguestfs: error: No space left on device' \
+        'libguestfs: error: qemu-img exited with error status 1'; do
+    echo $text >&2
+done
+""")
+        e = self.assertRaises(exception.ProgramFailed,
+                              self.appliance().__enter__)
+        self.assertIn('No space left on device', str(e))
+
+    def test_writes_that_failed(self):
+        """As Linux 6.1 says it; what is discarded need not be."""
+        self.program('sync', '#!/bin/sh\n')
+        for line, expected in (
+                ('[ 5.1] EXT4-fs (sda): mounted filesystem', 0),
+                ('[ 5.1] I/O error, dev sdb, sector 8 op 0x1:(WRITE) flags'
+                 ' 0x800 phys_seg 1 prio class 2', 1),
+                ('[ 5.1] critical space allocation error, dev sdc, sector 8'
+                 ' op 0x1:(WRITE) flags 0x0 phys_seg 1 prio class 2', 1),
+                ('[ 5.1] critical target error, dev sdb, sector 8 op 0x3:'
+                 '(DISCARD) flags 0x800 phys_seg 1 prio class 2', 0)):
+            self.program('dmesg', f"#!/bin/sh\necho '{line}'\n")
+            done = subprocess.run(
+                ['bash', '-eu', '-o', 'pipefail', '-c',
+                 appliance._CHECK_WRITES], env={'PATH': self.path},
+                capture_output=True, text=True)
+            self.assertEqual(expected, done.returncode, line)
+            self.assertIn(line if expected else '', done.stderr)
+
+
+class CleanTest(testtools.TestCase):
+
+    def test_unfinished_ones_go(self):
+        home = self.useFixture(fixtures.TempDir()).path
+        folder = os.path.join(home, 'cache', '.guestfs-0')
+        for name in ('appliance.d', 'appliance.d.abcd1234'):
+            os.makedirs(os.path.join(folder, name))
+        with open(os.path.join(folder, 'lock'), 'w') as f:
+            script = ('import fcntl, time; fcntl.lockf(0, fcntl.LOCK_EX);'
+                      ' print(flush=True); time.sleep(60)')
+            making = subprocess.Popen([sys.executable, '-c', script], stdin=f,
+                                      stdout=subprocess.PIPE)
+        self.addCleanup(making.kill)
+        making.stdout.read(1)
+        appliance.clean(home)
+        self.assertEqual(3, len(os.listdir(folder)))
+        making.kill()
+        making.communicate()
+        appliance.clean(home)
+        self.assertEqual(['appliance.d', 'lock'], sorted(os.listdir(folder)))
+
+
+class PartsTest(testtools.TestCase):
+    """What supermin makes the appliance from."""
+
+    def setUp(self):
+        super().setUp()
+        folder = self.useFixture(fixtures.TempDir()).path
+        self.home = os.path.join(folder, 'home')
+        self.parts = os.path.join(self.home, 'supermin.d')
+        self.system = os.path.join(folder, 'system')
+        os.mkdir(self.system)
+        self.add('packages', 'packages-xfs')
+        self.useFixture(fixtures.MockPatchObject(
+            appliance, '_SYSTEM_APPLIANCE', ('/none', self.system)))
+
+    def add(self, *names):
+        for name in names:
+            with open(os.path.join(self.system, name), 'w') as f:
+                f.write(f'{name}\n')
+
+    def linked(self):
+        """Return {name: target} of the links that a start leaves."""
+        appliance._environment(self.home, '/tmp')
+        names = set(os.listdir(self.parts))
+        names.remove('zz-packages-flexmem')
+        return {name: os.readlink(os.path.join(self.parts, name))
+                for name in names}
+
+    def expected(self, *names):
+        return {name: os.path.join(self.system, name) for name in names}
+
+    def test_all_of_the_system(self):
+        for _start in range(2):
+            self.assertEqual(self.expected('packages', 'packages-xfs'),
+                             self.linked())
+        self.add('packages-zfs')
+        self.assertEqual(
+            self.expected('packages', 'packages-xfs', 'packages-zfs'),
+            self.linked())
+
+    def test_a_package_that_was_removed(self):
+        self.linked()
+        os.unlink(os.path.join(self.system, 'packages-xfs'))
+        self.assertEqual(self.expected('packages'), self.linked())
+
+    def test_a_folder_that_moved(self):
+        self.linked()
+        os.rename(self.system, f'{self.system}-64')
+        self.system = f'{self.system}-64'
+        with mock.patch.object(appliance, '_SYSTEM_APPLIANCE',
+                               (self.system,)):
+            self.assertEqual(self.expected('packages', 'packages-xfs'),
+                             self.linked())
+
+
+class OrderTest(ApplianceTest):
+    """The kernel's names for disks must be those that libguestfs uses."""
+
+    def setUp(self):
+        super().setUp()
+        self.program('guestfish', _GUESTFISH.format(folder=self.folder))
+
+    def start(self, *orders):
+        """Start an appliance; returns how many starts that took."""
+        with open(os.path.join(self.folder, 'orders'), 'w') as f:
+            f.writelines(f'{order}\n' for order in orders)
+        with self.appliance() as started:
+            self.assertEqual(['/dev/sda', '/dev/sdb'], started.shell('true'))
+        with open(os.path.join(self.folder, 'starts')) as f:
+            return len(f.readlines())
+
+    def test_in_order(self):
+        self.assertEqual(1, self.start('a b'))
+
+    def test_out_of_order(self):
+        self.assertEqual(3, self.start('b a', 'c a', 'a b'))
+
+    def test_never_in_order(self):
+        e = self.assertRaises(exception.ProgramFailed, self.start,
+                              *['b a'] * 9)
+        self.assertIn('order', str(e))
+
+    def test_an_error_ends_it(self):
+        with mock.patch.object(appliance.Appliance, 'shell', autospec=True,
+                               side_effect=exception.ProgramFailed(
+                                   program='guestfish', reason='broken')):
+            e = self.assertRaises(exception.ProgramFailed, self.start, 'a b')
+        self.assertIn('broken', str(e))

@@ -1,0 +1,179 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import testtools
+
+from nova_flexmem.image import fstab
+from tests.unit.image import samples
+
+_HEADER = """\
+# Lines marked "flexmem:" mounted parts of the image; in a FlexMem instance \
+these are
+# in the root filesystem already, and swap space of the image does not exist.
+"""
+
+_DEBIAN = """\
+# /etc/fstab: static file system information.
+UUID=1-2-3\t/ ext4 defaults,x-systemd.growfs 0 1
+UUID=4-5   /boot/efi   vfat umask=0077 0 1
+/dev/vdb none swap sw 0 0
+tmpfs /tmp tmpfs size=50% 0 0
+server:/export /mnt/share nfs4 _netdev 0 0
+LABEL=volume /srv xfs nofail 0 2
+"""
+
+_DEBIAN_REDUCED = _HEADER + """\
+# /etc/fstab: static file system information.
+# flexmem: UUID=1-2-3\t/ ext4 defaults,x-systemd.growfs 0 1
+# flexmem: UUID=4-5   /boot/efi   vfat umask=0077 0 1
+# flexmem: /dev/vdb none swap sw 0 0
+tmpfs /tmp tmpfs size=50% 0 0
+server:/export /mnt/share nfs4 _netdev 0 0
+LABEL=volume /srv xfs nofail 0 2
+"""
+
+
+_KNOWN = {'UUID=1-2-3': '/dev/sda3', '/dev/sda3': '/dev/sda3',
+          'PARTUUID=ab-01': '/dev/sda2', 'LABEL=EFI': '/dev/sda2',
+          '/dev/sda2': '/dev/sda2'}
+
+
+class ReduceTest(testtools.TestCase):
+
+    def _assert_unchanged(self, text):
+        self.assertEqual(text, fstab.reduce(text, _KNOWN, ['/']))
+
+    def test_debian(self):
+        self.assertEqual(_DEBIAN_REDUCED, fstab.reduce(
+            _DEBIAN, {}, ['/', '/boot/efi']))
+
+    def test_mount_points_with_a_slash_at_the_end(self):
+        self.assertEqual(_HEADER + """\
+# flexmem: UUID=9 / btrfs subvol=@ 0 0
+# flexmem: UUID=9 /home/ btrfs subvol=@home 0 0
+""", fstab.reduce("""\
+UUID=9 / btrfs subvol=@ 0 0
+UUID=9 /home/ btrfs subvol=@home 0 0
+""", {}, {'/', '/home'}))
+
+    def test_filesystems_of_the_image_by_any_name(self):
+        """However an identifier is written, and wherever it is mounted."""
+        for name in ('UUID=1-2-3', 'PARTUUID=AB-01', 'LABEL="EFI"',
+                     '/dev/sda2'):
+            self.assertEqual(
+                f'{_HEADER}# flexmem: {name} /data ext4\n',
+                fstab.reduce(f'{name} /data ext4\n', _KNOWN, ['/']))
+        self._assert_unchanged('LABEL=efi /data ext4\n')
+        self._assert_unchanged('/dev/vdb1 /data ext4\n')
+
+    def test_nothing_to_reduce(self):
+        self._assert_unchanged('# UUID=1 / ext4 defaults 0 1\n'
+                               'proc /proc proc defaults 0 0\n')
+
+    def test_swap_file_and_swap_of_any_mount_point(self):
+        for line in ('/swapfile none swap sw 0 0', '/dev/vdb swap swap sw'):
+            self.assertEqual(f'{_HEADER}# flexmem: {line}\n',
+                             fstab.reduce(line, {}, ['/']))
+
+    def test_short_and_odd_lines_stay(self):
+        self._assert_unchanged('\n   \n/dev/sda1\n/dev/sda1 /\n'
+                               'not an fstab at all, this\n')
+
+    def test_a_comment_stays_one_line(self):
+        """Only a line feed ends a line, not all that Unicode has for it."""
+        self._assert_unchanged(
+            '# a\x0b/dev/evil /evil ext4\x0cx\u2028y\x85z\r\n')
+
+    def test_bytes_that_are_no_text_stay(self):
+        self._assert_unchanged(b'tmpfs /\xff\xfe tmpfs defaults 0 0\n'.decode(
+            errors='surrogateescape'))
+
+
+class MountablesTest(testtools.TestCase):
+
+    def _assert_mountables(self, expected, text):
+        self.assertEqual(expected, fstab.mountables(text, _KNOWN))
+
+    def test_by_what_libguestfs_does_not_know(self):
+        self._assert_mountables(
+            {'/boot': '/dev/sda2'},
+            'PARTUUID=ab-01 /boot ext4 defaults 0 2\n')
+
+    def test_subvolume(self):
+        self._assert_mountables(
+            {'/home': 'btrfsvol:/dev/sda3/@home'},
+            'UUID=1-2-3 /home btrfs rw,subvol=/@home,ssd 0 0\n')
+
+    def test_what_is_not_mounted_at_boot(self):
+        self._assert_mountables({}, """\
+# LABEL=EFI /comment vfat defaults
+LABEL=EFI none swap sw
+LABEL=EFI /media vfat user,noauto
+LABEL=volume /srv ext4 defaults
+""")
+
+    def test_first_disk_whatever_its_name(self):
+        for name in ('sda2', 'vda2', 'xvda2', 'hda2'):
+            self._assert_mountables({'/boot': '/dev/sda2'},
+                                    f'/dev/{name} /boot ext4 defaults\n')
+        self._assert_mountables({}, '/dev/vdb2 /boot ext4 defaults\n')
+
+    def test_mount_points_that_can_not_be(self):
+        for point in ('none', 'home', '/a/../../etc', "/a'b", '/a\\040b',
+                      '//', '/'):
+            self._assert_mountables({}, f'LABEL=EFI {point} vfat defaults\n')
+
+
+class IdentifiersTest(testtools.TestCase):
+
+    def test_all_names_of_the_filesystems(self):
+        links = 'debug sh udevadm info --query=symlink --name='
+        self.assertEqual(
+            {'/dev/sda2': '/dev/sda2', 'LABEL=EFI': '/dev/sda2',
+             'UUID=ab-cd': '/dev/sda2', 'PARTUUID=0b9c': '/dev/sda2',
+             'PARTLABEL=boot: x': '/dev/sda2',
+             '/dev/disk/by-uuid/AB-CD': '/dev/sda2',
+             '/dev/disk/by-label/EFI': '/dev/sda2',
+             '/dev/vg/root': '/dev/vg/root', 'UUID=1-2': '/dev/vg/root',
+             '/dev/mapper/vg-root': '/dev/vg/root',
+             '/dev/disk/by-id/dm-uuid-LVM-x': '/dev/vg/root'},
+            fstab.identifiers(samples.Appliance({
+                'list-filesystems': ['/dev/sda1: unknown', '/dev/sda2: vfat',
+                                     '/dev/sda5: swap',
+                                     'btrfsvol:/dev/sda3/@: btrfs',
+                                     'btrfsvol:/dev/sda3/a', 'b: btrfs', '',
+                                     '/dev/sdb: ext4', '/dev/sdab1: ext4',
+                                     '/dev/vg/root: ext4'],
+                'blkid /dev/sda2': ['LABEL: EFI', 'UUID: AB-CD', 'TYPE: vfat',
+                                    'PART_ENTRY_UUID: 0b9c',
+                                    'PART_ENTRY_NAME: boot: x'],
+                'blkid /dev/vg/root': ['UUID: 1-2', 'LABEL: '],
+                f'{links}/dev/sda2': [
+                    'disk/by-id/scsi-0QEMU_QEMU_HARDDISK_hd0-part2'
+                    ' disk/by-path/pci-0000:00:02.0-scsi-0:0:0:0-part2'
+                    ' disk/by-uuid/AB-CD disk/by-label/EFI'],
+                f'{links}/dev/vg/root': [
+                    'disk/by-id/dm-uuid-LVM-x vg/root mapper/vg-root']})))
+
+
+class KnownTest(testtools.TestCase):
+
+    def test_filesystems_of_the_image(self):
+        for name in ('/dev/sda3', 'btrfsvol:/dev/sda3/@home',
+                     'btrfsvol:/dev/sda2/a/b'):
+            self.assertTrue(fstab.is_known(name, _KNOWN), name)
+
+    def test_others(self):
+        for name in ('/dev/vdb', '/dev/sda', '/dev/sda33', '/dev/sda3/x',
+                     '/dev/disk/by-id/virtio-0b9c56c1', '', 'btrfsvol:',
+                     'btrfsvol:/dev/vdb1/@', 'btrfsvol:/dev/sda33/@'):
+            self.assertFalse(fstab.is_known(name, _KNOWN), name)

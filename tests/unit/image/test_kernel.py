@@ -1,0 +1,317 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import gzip
+import lzma
+import struct
+
+import testtools
+import zstandard
+
+from nova_flexmem import exception
+from nova_flexmem.image import kernel
+from tests.unit.image import samples
+
+_RELEASE = '6.1.0-10-amd64'
+_ELF = b'\x7fELF' + bytes(100)
+_BUILTIN = ('overlay', 'ext4', 'erofs', 'virtio_pci', 'virtio_blk',
+            'libnvdimm', 'nfit', 'nd_pmem')
+
+
+def _bzimage(setup_sectors=4, protocol=0x20f, loaded_high=1, kernel_64=1):
+    content = bytearray(4096)
+    content[0x1f1] = setup_sectors
+    content[0x202:0x206] = b'HdrS'
+    struct.pack_into('<H', content, 0x206, protocol)
+    content[0x211] = loaded_high
+    struct.pack_into('<H', content, 0x236, kernel_64)
+    return bytes(content)
+
+
+def _builtin(names):
+    return ''.join(f'kernel/x/{name}.ko\n' for name in names)
+
+
+def _files(release=_RELEASE, builtin=_BUILTIN, dep='', **more):
+    """Return the files of one installed kernel that can do everything."""
+    folder = f'/lib/modules/{release}'
+    return {f'/boot/vmlinuz-{release}': _bzimage(),
+            f'{folder}/modules.dep': dep,
+            f'{folder}/modules.builtin': _builtin(builtin),
+            **{f'{folder}/{path}': content
+               for path, content in more.items()}}
+
+
+class FindTest(testtools.TestCase):
+
+    def find(self, files):
+        return kernel.find(samples.Tree(files), '/images/disk.qcow2')
+
+    def assert_refused(self, files, *causes):
+        e = self.assertRaises(exception.ImageRefused, self.find, files)
+        for words in ('/images/disk.qcow2: ', *causes):
+            self.assertIn(words, str(e))
+        self.assertNotIn('\n', str(e))
+
+    def test_all_built_in(self):
+        found = self.find(_files())
+        self.assertEqual(_RELEASE, found.release)
+        self.assertEqual(_bzimage(), found.image)
+        self.assertEqual(('erofs', 'ext4'), found.rootfs)
+        self.assertEqual(('nvdimm',), found.devices)
+        self.assertEqual((), found.modules)
+        self.assertEqual((), found.others)
+
+    def test_newest_counts_numbers_as_numbers(self):
+        releases = ('6.1.0-9-amd64', '6.1.0-10-amd64', '5.15.0-100-generic',
+                    '6.1.0-9-cloud-amd64', '6.1.0')
+        files = {}
+        for release in releases:
+            files |= _files(release)
+        found = self.find(files)
+        self.assertEqual('6.1.0-10-amd64', found.release)
+        self.assertEqual(('6.1.0-9-cloud-amd64', '6.1.0-9-amd64', '6.1.0',
+                          '5.15.0-100-generic'), found.others)
+
+    def test_kernel_in_the_folder_of_its_modules(self):
+        files = _files()
+        files[f'/lib/modules/{_RELEASE}/vmlinuz'] = files.pop(
+            f'/boot/vmlinuz-{_RELEASE}')
+        self.assertEqual(_RELEASE, self.find(files).release)
+
+    def test_rest_of_a_removed_kernel_is_passed_over(self):
+        files = _files() | {'/lib/modules/6.9.0/modules.dep': ''}
+        self.assertEqual(_RELEASE, self.find(files).release)
+
+    def test_names_that_are_no_releases(self):
+        """They are tenants' bytes: none may lead out, or end in a crash."""
+        files = _files()
+        for name in ('..', '6.1\n', "6.1'; reboot '", '6.1 x', 'kernel',
+                     '6\u00b2', '6.\u0663', '6' * 200):
+            files |= _files(name)
+        found = self.find(files)
+        self.assertEqual((_RELEASE, ()), (found.release, found.others))
+
+    def test_none(self):
+        self.assert_refused({'/etc/passwd': ''}, 'no kernel in it')
+        self.assert_refused({f'/boot/vmlinuz-{_RELEASE}': _bzimage()},
+                            'no kernel in it')
+
+    def test_not_a_bzimage(self):
+        for content in (b'', b'MZ', _ELF, bytes(4096), _bzimage()[:0x230]):
+            self.assert_refused(
+                _files() | {f'/boot/vmlinuz-{_RELEASE}': content},
+                f'/boot/vmlinuz-{_RELEASE}', 'not a 64-bit x86')
+
+    def test_bzimage_that_qemu_would_end_on(self):
+        for content in (_bzimage(kernel_64=0), _bzimage(loaded_high=0),
+                        _bzimage(protocol=0), _bzimage(protocol=0x20b),
+                        _bzimage(setup_sectors=7),
+                        _bzimage(setup_sectors=255),
+                        _bzimage(setup_sectors=0)[:2560]):
+            self.assert_refused(
+                _files() | {f'/boot/vmlinuz-{_RELEASE}': content},
+                'not a 64-bit x86')
+        self.find(_files() | {
+            f'/boot/vmlinuz-{_RELEASE}': _bzimage(setup_sectors=0)})
+
+    def test_too_large(self):
+        self.assertRaises(
+            exception.ProgramFailed, self.find,
+            _files() | {f'/boot/vmlinuz-{_RELEASE}': bytes((64 << 20) + 1)})
+
+    def test_what_is_missing_is_named(self):
+        for name, said in (('overlay', 'overlay'), ('ext4', 'ext4'),
+                           ('virtio_blk', 'virtio_blk'),
+                           ('nd_pmem', 'nvdimm or virtio-pmem')):
+            self.assert_refused(
+                _files(builtin=[n for n in _BUILTIN if n != name]),
+                _RELEASE, f'no support for {said};')
+
+    def test_without_dax(self):
+        self.assert_refused(
+            _files() | {f'/boot/config-{_RELEASE}':
+                        '# CONFIG_FS_DAX is not set\n'}, 'CONFIG_FS_DAX')
+
+    def test_devices(self):
+        self.assertEqual(('nvdimm', 'virtio-pmem'), self.find(_files(
+            builtin=[*_BUILTIN, 'virtio_pmem'])).devices)
+        self.assertEqual(('virtio-pmem',), self.find(_files(
+            builtin=['virtio_pmem', *_BUILTIN[:-2], 'nd_pmem'])).devices)
+
+    def test_ext4_for_a_kernel_without_erofs(self):
+        self.assertEqual(('ext4',), self.find(_files(
+            builtin=[n for n in _BUILTIN if n != 'erofs'])).rootfs)
+
+    def test_ext4_for_a_kernel_whose_erofs_has_no_dax(self):
+        for release, rootfs in (('5.14.0-70.el9', ('ext4',)),
+                                ('5.4.0', ('ext4',)),
+                                ('5.15.0', ('erofs', 'ext4')),
+                                ('6.1', ('erofs', 'ext4'))):
+            self.assertEqual(rootfs, self.find(_files(release)).rootfs)
+
+    def test_ext4_for_a_kernel_whose_erofs_has_no_xattrs(self):
+        for place in (f'/boot/config-{_RELEASE}',
+                      f'/lib/modules/{_RELEASE}/config'):
+            self.assertEqual(('ext4',), self.find(_files() | {
+                place: '# CONFIG_EROFS_FS_XATTR is not set\n'}).rootfs)
+
+    def _with_overlay(self, path, content):
+        return _files(builtin=[n for n in _BUILTIN if n != 'overlay'],
+                      dep=f'{path}:\n', **{path: content})
+
+    def test_modules_arrive_decompressed(self):
+        for suffix, compressed in (
+                ('', _ELF), ('.xz', lzma.compress(_ELF)),
+                ('.zst', zstandard.compress(_ELF)),
+                ('.gz', gzip.compress(_ELF))):
+            found = self.find(self._with_overlay(
+                f'kernel/fs/overlay.ko{suffix}', compressed))
+            self.assertEqual((('overlay', _ELF),), found.modules, suffix)
+
+    def test_damaged_modules(self):
+        for suffix, content in (
+                ('', b'text'), ('.xz', b'text'), ('.zst', b'text'),
+                ('.gz', b'text'), ('.xz', lzma.compress(b'text')),
+                ('.xz', lzma.compress(_ELF)[:40]),
+                ('.zst', zstandard.compress(_ELF)[:9]),
+                ('.gz', gzip.compress(_ELF)[:15]), ('.ko', b'')):
+            path = f'kernel/fs/overlay.ko{suffix.removeprefix(".ko")}'
+            self.assert_refused(self._with_overlay(path, content), path)
+
+    def test_module_that_decompresses_into_very_much(self):
+        bomb = _ELF + bytes(40 << 20)
+        for suffix, content in (('.xz', lzma.compress(bomb, preset=0)),
+                                ('.zst', zstandard.compress(bomb)),
+                                ('.gz', gzip.compress(bomb, 1))):
+            path = f'kernel/fs/overlay.ko{suffix}'
+            self.assert_refused(self._with_overlay(path, content), path)
+
+    def test_modules_that_are_much_together(self):
+        large = lzma.compress(_ELF + bytes(31 << 20), preset=0)
+        files = _files(
+            builtin=[n for n in _BUILTIN if n != 'overlay'],
+            dep='k/overlay.ko.xz: ' + ' '.join(
+                f'k/m{n}.ko.xz' for n in range(100)) + '\n' + ''.join(
+                f'k/m{n}.ko.xz:\n' for n in range(100)),
+            **{f'k/{name}.ko.xz': large
+               for name in ('overlay', *(f'm{n}' for n in range(100)))})
+        self.assert_refused(files, 'take over 128 MiB')
+
+    def test_very_many_kernels(self):
+        """Each is a question to the appliance; the newest count."""
+        asked = []
+
+        class Tree(samples.Tree):
+            def is_file(self, path):
+                asked.append(path)
+                return super().is_file(path)
+
+        files = _files('6.1.20000')
+        files |= {f'/lib/modules/6.1.{n}/x': '' for n in range(20000)}
+        found = kernel.find(Tree(files), '/images/disk.qcow2')
+        self.assertEqual('6.1.20000', found.release)
+        self.assertLess(len(asked), 300)
+
+    def test_module_not_there(self):
+        files = self._with_overlay('kernel/fs/overlay.ko', _ELF)
+        del files[f'/lib/modules/{_RELEASE}/kernel/fs/overlay.ko']
+        self.assert_refused(files, 'kernel/fs/overlay.ko', 'not there')
+
+    def test_too_many_modules(self):
+        dep = 'kernel/overlay.ko: ' + ' '.join(
+            f'kernel/m{n}.ko' for n in range(300)) + '\n' + ''.join(
+            f'kernel/m{n}.ko:\n' for n in range(300))
+        self.assert_refused(
+            _files(builtin=[n for n in _BUILTIN if n != 'overlay'], dep=dep),
+            'modules.dep', 'over 200')
+
+
+class ModulesTest(testtools.TestCase):
+
+    def closure(self, names, dep='', builtin='', softdep='', alias=''):
+        return kernel.Modules(*(text.encode() for text in (
+            dep, builtin, softdep, alias))).closure(names)
+
+    def test_needs_come_first_and_once(self):
+        dep = ('k/a.ko: k/b.ko k/c.ko\n'
+               'k/b.ko: k/c.ko\n'
+               'k/c.ko:\n'
+               'k/d.ko: k/c.ko\n'
+               'k/unasked.ko:\n')
+        self.assertEqual(['k/c.ko', 'k/b.ko', 'k/a.ko', 'k/d.ko'],
+                         self.closure(['a', 'd'], dep))
+
+    def test_minus_and_underscore_are_the_same(self):
+        dep = 'k/virtio-pmem.ko: k/nd_virtio.ko\nk/nd_virtio.ko:\n'
+        self.assertEqual(['k/nd_virtio.ko', 'k/virtio-pmem.ko'],
+                         self.closure(['virtio_pmem'], dep))
+        modules = kernel.Modules(dep.encode(), b'k/nd-btt.ko\n', b'', b'')
+        self.assertIn('virtio_pmem', modules)
+        self.assertIn('nd_btt', modules)
+        self.assertNotIn('nfit', modules)
+
+    def test_built_in_need_no_loading(self):
+        self.assertEqual(['k/a.ko'], self.closure(
+            ['a', 'b'], 'k/a.ko:\n', 'kernel/b.ko\n'))
+
+    def test_names_that_are_not_there(self):
+        self.assertEqual([], self.closure(['none']))
+
+    def test_soft_dependency_before(self):
+        self.assertEqual(
+            ['k/crc.ko', 'k/ext4.ko'], self.closure(
+                ['ext4'], 'k/ext4.ko:\nk/crc.ko:\nk/later.ko:\n', '',
+                '# comment\nsoftdep ext4 pre: crc gone post: later\n'))
+
+    def test_soft_dependency_by_alias(self):
+        """ext4 wants "crypto-crc32c", which only modules.alias explains."""
+        self.assertEqual(
+            ['k/crc32c_generic.ko', 'k/ext4.ko'], self.closure(
+                ['ext4'], 'k/ext4.ko:\nk/crc32c_generic.ko:\n', '',
+                'softdep ext4 pre: crypto-crc32c\n',
+                'alias crypto-crc32c crc32c_generic\nalias broken\n'))
+
+    def test_compressed(self):
+        dep = 'k/a.ko.xz: k/b.ko.zst\nk/b.ko.zst: k/c.ko.gz\nk/c.ko.gz:\n'
+        self.assertEqual(['k/c.ko.gz', 'k/b.ko.zst', 'k/a.ko.xz'],
+                         self.closure(['a'], dep))
+
+    def test_loops_end(self):
+        self.assertEqual({'k/a.ko', 'k/b.ko'}, set(self.closure(
+            ['a'], 'k/a.ko: k/b.ko\nk/b.ko: k/a.ko\n', '',
+            'softdep a pre: b\nsoftdep b pre: a\n')))
+        self.assertEqual([], self.closure(
+            ['x'], alias='alias x y\nalias y x\nalias x x\n'))
+
+    def test_paths_that_lead_out_are_not_there(self):
+        for path in ('../../../etc/a.ko', '/etc/a.ko', 'k/../../a.ko',
+                     "k/'x'/a.ko", 'k/ x/a.ko', 'k/a.so', 'k/..a.ko',
+                     'k//a.ko', 'a.ko/', 'k/a.ko.bz2', '\u043a/a.ko',
+                     'k/' * 3000 + 'a.ko'):
+            self.assertEqual([], self.closure(['a'], f'{path}:\n'), path)
+            self.assertEqual(['k/b.ko'], self.closure(
+                ['b'], f'k/b.ko: {path}\n'), path)
+
+    def test_a_long_chain_is_too_many(self):
+        for dep, softdep, alias in (
+                (''.join(f'k/m{n}.ko: k/m{n + 1}.ko\n'
+                         for n in range(5000)), '', ''),
+                ('', '', ''.join(f'alias m{n} m{n + 1}\n'
+                                 for n in range(5000)))):
+            e = self.assertRaises(ValueError, self.closure, ['m0'], dep, '',
+                                  softdep, alias)
+            self.assertIn('200', str(e))
+
+    def test_bytes_that_are_no_text(self):
+        modules = kernel.Modules(*[b'\xff\xfe\0: \xff\n:\n' * 9] * 4)
+        self.assertEqual([], modules.closure(['a']))

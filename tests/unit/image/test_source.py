@@ -1,0 +1,459 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import unittest
+
+import fixtures
+import testtools
+
+from nova_flexmem import exception
+from nova_flexmem.image import source
+from nova_flexmem.image import sparse
+from nova_flexmem import process
+
+MIB = 1 << 20
+
+
+#: A file that opens well, and gives EIO as soon as it is read.
+_BAD_DISK = '/proc/self/mem'
+
+
+class SourceTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        if not process.available('qemu-img'):
+            self.skipTest('qemu-img is not installed')
+        self.useFixture(fixtures.FakeLogger())
+        self.folder = self.useFixture(fixtures.TempDir()).path
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, content):
+        with open(self.path(name), 'wb') as f:
+            f.write(content)
+        return self.path(name)
+
+    def qemu_img(self, *words):
+        subprocess.run(['qemu-img', *words], check=True, timeout=60)
+
+    def qcow2(self, name, content=b'data' * 4096, *options):
+        """Make a qcow2 image with some content."""
+        raw = self.write('content.raw', content)
+        self.qemu_img('convert', '-f', 'raw', '-O', 'qcow2', *options, raw,
+                      self.path(name))
+        return self.path(name)
+
+    def overlay(self, name, below, below_format='qcow2', *more):
+        """Make a qcow2 image that stands on another, which may be missing."""
+        self.qemu_img('create', '-q', '-u', '-f', 'qcow2', '-F', below_format,
+                      '-b', below, *more, self.path(name), '1M')
+        return self.path(name)
+
+    def inspect(self, path, limit=MIB, **how):
+        return source.inspect(path, max_virtual_size_bytes=limit, **how)
+
+    def assert_refused(self, path, cause, named=None, **how):
+        e = self.assertRaises(exception.ImageRefused, self.inspect, path,
+                              **how)
+        self.assertTrue(str(e).startswith(f'{named or path}: '), str(e))
+        self.assertIn(cause, str(e))
+        self.assertNotIn('\n', str(e))
+
+
+class InspectTest(SourceTest):
+
+    def test_raw(self):
+        path = self.write('disk', bytes(4096))
+        self.assertEqual(source.Source(path, 'raw', 4096, (path,)),
+                         self.inspect(path))
+
+    def test_raw_with_partition_table(self):
+        content = bytearray(4096)
+        content[510:512] = b'\x55\xaa'
+        path = self.write('disk', content)
+        self.assertEqual('raw', self.inspect(path).format)
+
+    def test_qcow2(self):
+        path = self.qcow2('disk')
+        self.assertEqual(source.Source(path, 'qcow2', 16384, (path,)),
+                         self.inspect(path))
+
+    def test_qcow2_compressed_and_of_version_2(self):
+        for options in (('-c',), ('-o', 'compat=0.10')):
+            path = self.qcow2('disk', b'data' * 4096, *options)
+            self.assertEqual('qcow2', self.inspect(path).format)
+
+    def test_name_that_qemu_would_take_for_a_protocol(self):
+        os.chdir(self.folder)
+        self.addCleanup(os.chdir, '/')
+        self.write('nbd:localhost', bytes(512))
+        self.assertEqual(self.path('nbd:localhost'),
+                         self.inspect('nbd:localhost').path)
+
+    def test_virtual_size_at_and_above_the_limit(self):
+        path = self.path('disk')
+        self.qemu_img('create', '-q', '-f', 'qcow2', path, '1M')
+        self.assertEqual(MIB, self.inspect(path).virtual_size_bytes)
+        self.assert_refused(path, 'above the limit', limit=MIB - 1)
+
+    def test_huge_virtual_size_of_a_small_file(self):
+        path = self.path('disk')
+        self.qemu_img('create', '-q', '-f', 'qcow2', path, '1P')
+        self.assert_refused(path, 'max_virtual_size_gib', limit=1 << 37)
+
+
+class RefusedTest(SourceTest):
+
+    def test_not_there(self):
+        self.assert_refused(self.path('none'), 'No such file')
+
+    def test_folder(self):
+        self.assert_refused(self.folder, 'not a regular file')
+
+    def test_fifo(self):
+        os.mkfifo(self.path('fifo'))
+        self.assert_refused(self.path('fifo'), 'not a regular file')
+
+    def test_device(self):
+        self.assert_refused('/dev/zero', 'not a regular file')
+
+    @unittest.skipIf(os.geteuid() == 0, 'root may read any file')
+    def test_unreadable(self):
+        path = self.write('disk', bytes(512))
+        os.chmod(path, 0)
+        self.assert_refused(path, 'Permission denied')
+
+    def test_bad_sectors(self):
+        e = self.assertRaises(exception.BuildFailed, self.inspect, _BAD_DISK)
+        self.assertIn(f'{_BAD_DISK} can not be read: Input/output error',
+                      str(e))
+
+    def inspect_failing(self, **kwargs):
+        """Inspect a disk that qemu-img fails on; return the exception."""
+        def fail(*_args, **_kwargs):
+            raise exception.ProgramFailed(program='qemu-img', **kwargs)
+
+        path = self.write('disk', bytes(512))
+        with fixtures.MonkeyPatch('nova_flexmem.process.run', fail):
+            return self.assertRaises(exception.FlexMemException, self.inspect,
+                                     path)
+
+    def test_bad_sectors_under_the_header(self):
+        e = self.inspect_failing(
+            code=1, reason="qemu-img: Could not open 'disk': Input/output"
+            ' error')
+        self.assertIsInstance(e, exception.BuildFailed)
+        self.assertIn('Input/output error', str(e))
+
+    def test_what_the_image_is_to_blame_for(self):
+        for code, reason in ((1, 'qemu-img: Could not open'),
+                             (1, 'You can force-remove this metadata'),
+                             (-signal.SIGXCPU, 'ended by signal 24'),
+                             (-signal.SIGTRAP, 'GLib-ERROR: failed')):
+            e = self.inspect_failing(code=code, reason=reason)
+            self.assertIsInstance(e, exception.ImageRefused)
+            self.assertIn(f'damaged: {reason.removeprefix("qemu-img: ")}',
+                          str(e))
+
+    def test_what_the_host_may_be_to_blame_for(self):
+        for how in ({'code': -signal.SIGKILL, 'reason': 'ended by signal 9'},
+                    {'code': 127, 'reason': 'qemu-img: error while loading'},
+                    {'code': 1, 'reason': 'prlimit: failed to set'},
+                    {'reason': 'no end after 300 s'},
+                    {'reason': '[Errno 12] Cannot allocate memory'}):
+            e = self.inspect_failing(**how)
+            self.assertIsInstance(e, exception.BuildFailed)
+            self.assertIn('qemu-img info: ', str(e))
+            self.assertIn(how['reason'].removeprefix('qemu-img: '), str(e))
+
+    def test_empty(self):
+        self.assert_refused(self.write('disk', b''), 'not a')
+
+    def test_text(self):
+        self.assert_refused(self.write('disk', b'not an image\n'),
+                            'not a disk image')
+
+    def test_no_whole_sectors(self):
+        self.assert_refused(self.write('disk', bytes(1000)), 'sectors')
+
+    def test_qcow2_header_alone(self):
+        with open(self.qcow2('disk'), 'rb') as f:
+            header = f.read(100)
+        self.assert_refused(self.write('disk', header), '')
+
+    def test_qcow2_cut_short(self):
+        content = random.Random(1).randbytes(MIB)
+        whole = os.path.getsize(self.qcow2('disk', content))
+        for size in (whole - 65536, whole // 2, 66000, 4096):
+            self.qcow2('disk', content)
+            os.truncate(self.path('disk'), size)
+            self.assert_refused(self.path('disk'), '')
+
+    def test_qcow2_with_damaged_tables(self):
+        path = self.qcow2('disk', random.Random(1).randbytes(MIB))
+        with open(path, 'r+b') as f:
+            f.seek(3 * 65536)  # the L1 table of so small an image
+            f.write(b'\xff' * 4096)
+        self.assert_refused(path, 'damaged')
+
+    def test_backing_file(self):
+        path = self.overlay('disk', self.qcow2('below'))
+        self.assert_refused(path, '--allow-backing-chain')
+
+    def test_data_file(self):
+        path = self.path('disk')
+        self.qemu_img('create', '-q', '-f', 'qcow2', '-o',
+                      f'data_file={self.path("data")}', path, '1M')
+        self.assert_refused(path, 'data')
+        self.assert_refused(path, 'data', allow_backing_chain=True)
+
+    def test_vmdk_of_each_kind(self):
+        for kind in ('monolithicFlat', 'twoGbMaxExtentFlat',
+                     'monolithicSparse', 'streamOptimized'):
+            path = self.path(f'{kind}.vmdk')
+            self.qemu_img('create', '-q', '-f', 'vmdk', '-o',
+                          f'subformat={kind}', path, '1M')
+            self.assert_refused(path, '')
+
+    def test_vmdk_that_the_inspector_does_not_expect(self):
+        path = self.write('disk', b'# Disk DescriptorFile\n'.ljust(
+            1024, b'\n') + b'\xff'.ljust(1024, b'\0'))
+        self.assert_refused(path, 'not a usable disk image')
+
+    def test_other_formats(self):
+        for name in ('vdi', 'vhdx', 'vpc', 'qed'):
+            path = self.path(name)
+            self.qemu_img('create', '-q', '-f', name, path, '8M')
+            self.assert_refused(path, '', limit=1 << 30)
+
+    def test_luks(self):
+        path = self.write('disk', (b'LUKS\xba\xbe\0\1').ljust(4096, b'\0'))
+        self.assert_refused(path, '')
+
+
+class ChainTest(SourceTest):
+
+    def inspect(self, path, limit=MIB, allow_backing_chain=True):
+        return super().inspect(path, limit,
+                               allow_backing_chain=allow_backing_chain)
+
+    def test_qcow2_on_qcow2_on_raw(self):
+        raw = self.write('raw', bytes(MIB))
+        middle = self.overlay('middle', raw, 'raw')
+        top = self.overlay('top', middle)
+        self.assertEqual(source.Source(top, 'qcow2', MIB,
+                                       (top, middle, raw)),
+                         self.inspect(top))
+
+    def test_relative_name(self):
+        below = self.qcow2('below')
+        top = self.overlay('top', 'below')
+        self.assertEqual((top, below), self.inspect(top).chain)
+
+    def test_file_below_missing(self):
+        top = self.overlay('top', self.path('none'))
+        self.assert_refused(top, 'No such file', named=self.path('none'))
+
+    def test_network_below(self):
+        top = self.overlay('top', 'nbd://localhost/x')
+        e = self.assertRaises(exception.ImageRefused, self.inspect, top)
+        self.assertIn('No such file', str(e))
+
+    def test_device_below(self):
+        top = self.overlay('top', '/dev/zero', 'raw')
+        self.assert_refused(top, 'not a regular file', named='/dev/zero')
+
+    def test_wrong_format_below(self):
+        below = self.qcow2('below')
+        top = self.overlay('top', below, 'raw')
+        self.assert_refused(top, f'{below} is raw, but that is qcow2')
+
+    def test_other_format_below(self):
+        below = self.path('below')
+        self.qemu_img('create', '-q', '-f', 'vmdk', below, '1M')
+        top = self.overlay('top', below, 'vmdk')
+        self.assert_refused(top, 'vmdk', named=below)
+
+    def test_data_file_below(self):
+        below = self.path('below')
+        self.qemu_img('create', '-q', '-f', 'qcow2', '-o',
+                      f'data_file={self.path("data")}', below, '1M')
+        self.assert_refused(self.overlay('top', below), 'data', named=below)
+
+    def test_goes_round(self):
+        other = self.path('other')
+        top = self.overlay('top', other)
+        self.overlay('other', top)
+        with fixtures.Timeout(20, gentle=True):
+            self.assert_refused(top, 'goes round')
+        os.rename(self.overlay('other', top), top)
+        with fixtures.Timeout(20, gentle=True):
+            self.assert_refused(top, 'goes round')
+
+    def test_too_long(self):
+        self.qcow2('0')
+        for number in range(1, 17):
+            self.overlay(str(number), self.path(str(number - 1)))
+        self.inspect(self.path('15'))
+        self.assert_refused(self.path('16'), 'longer than 16')
+
+    def test_cut_short_below(self):
+        below = self.qcow2('below', random.Random(1).randbytes(MIB))
+        os.truncate(below, os.path.getsize(below) - 65536)
+        self.assert_refused(self.overlay('top', below), '', named=below)
+
+
+class TakeTest(SourceTest):
+
+    def take(self, found, expected=None):
+        folder = self.useFixture(fixtures.TempDir()).path
+        return source.take(found, expected or source.digest(found), folder,
+                           timeout_s=60)
+
+    def test_copy_is_the_same_and_as_sparse(self):
+        path = self.path('disk')
+        with open(path, 'wb') as f:
+            f.truncate(64 * MIB)
+            f.seek(32 * MIB)
+            f.write(b'in the middle')
+        copy = self.take(self.inspect(path, 64 * MIB))
+        self.assertNotEqual(path, copy)
+        with open(path, 'rb') as a, open(copy, 'rb') as b:
+            self.assertEqual(a.read(), b.read())
+        self.assertLess(sparse.written_bytes(copy), MIB)
+
+    def test_copy_of_a_whole_file(self):
+        content = random.Random(2).randbytes(6 * MIB)
+        path = self.write('disk', content)
+        with open(self.take(self.inspect(path, 64 * MIB)), 'rb') as f:
+            self.assertEqual(content, f.read())
+
+    def test_chain_becomes_one_file(self):
+        content = random.Random(3).randbytes(MIB)
+        self.qcow2('below', content)
+        found = self.inspect(self.overlay('top', self.path('below')),
+                             allow_backing_chain=True)
+        copy = self.take(found)
+        shutil.rmtree(self.folder)
+        os.mkdir(self.folder)  # nothing of the chain is left
+        self.assertEqual((copy,), self.inspect(copy).chain)
+        self.qemu_img('convert', '-f', 'qcow2', '-O', 'raw', copy,
+                      self.path('raw'))
+        with open(self.path('raw'), 'rb') as f:
+            self.assertEqual(content, f.read())
+
+    def test_other_content_meanwhile(self):
+        path = self.write('disk', bytes(4096))
+        found = self.inspect(path)
+        expected = source.digest(found)
+        self.write('disk', b'other'.ljust(4096))
+        e = self.assertRaises(exception.ImageRefused, self.take, found,
+                              expected)
+        self.assertIn(path, str(e))
+        self.assertIn('changed while it was read', str(e))
+
+    def test_layer_below_changes_meanwhile(self):
+        below = self.qcow2('below')
+        found = self.inspect(self.overlay('top', below),
+                             allow_backing_chain=True)
+        expected = source.digest(found)
+        self.qcow2('below', b'else' * 4096)
+        self.assertRaises(exception.ImageRefused, self.take, found, expected)
+
+    def test_cut_short_meanwhile(self):
+        path = self.write('disk', bytes(4096))
+        found = self.inspect(path)
+        expected = source.digest(found)
+        os.truncate(path, 512)
+        self.assertRaises(exception.ImageRefused, self.take, found, expected)
+
+    def test_bad_sectors_of_image_and_of_store(self):
+        def broken(*_args):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        good = source.Source(self.write('good', b'data' * 128), 'raw', 512,
+                             (self.path('good'),))
+        bad = source.Source(_BAD_DISK, 'raw', 512, (_BAD_DISK,))
+        self.patch(source, '_copy', broken)
+        for found, error in ((bad, exception.BuildFailed), (good, OSError)):
+            e = self.assertRaises(error, source.take, found, '0' * 64,
+                                  self.folder, timeout_s=60)
+            self.assertIn('Input/output error', str(e))
+
+    def test_copy_that_can_not_be_read(self):
+        found = self.inspect(self.write('good', b'data' * 128))
+        expected = source.digest(found)
+        self.patch(source, '_copy',
+                   lambda _path, copy: os.symlink(_BAD_DISK, copy))
+        e = self.assertRaises(OSError, source.take, found, expected,
+                              self.folder, timeout_s=60)
+        self.assertIn(self.path('image.raw'), str(e))
+
+    def test_filesystem_that_shares_no_blocks(self):
+        content = random.Random(4).randbytes(MIB)
+        path = self.write('disk', content)
+        for error in (95, 25, 22, 18):  # as ioctl_ficlone(2) has them
+            def refuse(*_args, error=error):
+                raise OSError(error, os.strerror(error))
+
+            with fixtures.MonkeyPatch('fcntl.ioctl', refuse):
+                with open(self.take(self.inspect(path)), 'rb') as f:
+                    self.assertEqual(content, f.read())
+
+
+class DigestTest(SourceTest):
+
+    def test_changing_while_it_is_read(self):
+        path = self.write('disk', bytes(MIB))
+
+        def change(_part):
+            with open(path, 'ab') as f:
+                f.write(b'more')
+
+        e = self.assertRaises(exception.ImageRefused, source.digest,
+                              self.inspect(path), change)
+        self.assertIn(path, str(e))
+        self.assertIn('changed while it was read', str(e))
+
+    def test_bad_sectors(self):
+        e = self.assertRaises(
+            exception.BuildFailed, source.digest,
+            source.Source(_BAD_DISK, 'raw', MIB, (_BAD_DISK,)))
+        self.assertIn(_BAD_DISK, str(e))
+
+    def test_same_content_same_digest(self):
+        one = self.inspect(self.write('one', b'x' * 512))
+        two = self.inspect(self.write('two', b'x' * 512))
+        self.assertEqual(source.digest(one), source.digest(two))
+
+    def test_any_layer_counts(self):
+        below = self.qcow2('below')
+        found = self.inspect(self.overlay('top', below),
+                             allow_backing_chain=True)
+        before = source.digest(found)
+        self.qcow2('below', b'else' * 4096)
+        self.assertNotEqual(before, source.digest(found))
+
+    def test_progress_ends_at_one(self):
+        parts = []
+        source.digest(self.inspect(self.write('disk', bytes(9 * MIB)),
+                                   64 * MIB), parts.append)
+        self.assertEqual(sorted(parts), parts)
+        self.assertEqual(1.0, parts[-1])

@@ -1,0 +1,680 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import mmap
+import multiprocessing
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+
+import fixtures
+from oslo_concurrency import lockutils
+import testtools
+
+from nova_flexmem import exception
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
+from tests.unit.image import samples
+
+_A = 'a' * 32
+_AB = 'ab' + 'c' * 30
+_USER = '5f0b9d6e-8f0e-4b6c-a1f4-3b8a6d3c2e10'
+
+#: A process that maps a file until its input ends.
+_MAP = '''
+import mmap, sys
+with open(sys.argv[-1], 'rb') as f:
+    mapped = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+print(flush=True)
+sys.stdin.read()
+'''
+
+
+def _hold_lock(path, key, connection):
+    with basestore.Store(path).lock(key):
+        connection.send('held')
+        connection.poll(60)
+
+
+def _die_building(path, key):
+    opened = basestore.Store(path)
+    with opened.lock(key), opened.build_folder(key) as folder:
+        os.mkdir(os.path.join(folder, 'base'))
+        samples.write_base(os.path.join(folder, 'base'), key)
+        os._exit(9)
+
+
+class StoreTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.path = os.path.join(self.useFixture(fixtures.TempDir()).path,
+                                 'store')
+        self.store = basestore.Store(self.path)
+
+    def names(self, folder):
+        return sorted(os.listdir(self.store.folder(folder)))
+
+    def flip(self, key, name):
+        """Change one bit of a base's file, as root could."""
+        path = os.path.join(self.store.folder('bases'), key, name)
+        status = os.stat(path)
+        os.chmod(path, 0o644)
+        with open(path, 'r+b') as f:
+            f.seek(-1, os.SEEK_END)
+            byte = f.read(1)[0]
+            f.seek(-1, os.SEEK_END)
+            f.write(bytes([byte ^ 1]))
+        os.chmod(path, 0o444)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def long_unused(self, key):
+        os.utime(os.path.join(self.store.folder('uses'), key), (0, 0))
+
+    def start(self, target, *args):
+        process = multiprocessing.get_context('spawn').Process(
+            target=target, args=args)
+        process.start()
+        self.addCleanup(process.kill)
+        return process
+
+    def hold_lock(self, key):
+        """Return a process that holds a lock until it ends."""
+        ours, its = multiprocessing.Pipe()
+        self.addCleanup(ours.close)
+        process = self.start(_hold_lock, self.path, key, its)
+        self.assertTrue(ours.poll(60), 'no lock within 60 s')
+        return process
+
+
+class PublishTest(StoreTest):
+
+    def test_appears_whole_and_read_only(self):
+        path = samples.publish(self.store, _A)
+        self.assertEqual([_A], self.store.keys())
+        self.assertEqual([], self.names('builds'))
+        for name in (*basefiles.FILES, basefiles.MANIFEST):
+            mode = os.stat(os.path.join(path, name)).st_mode
+            self.assertEqual(0o444, stat.S_IMODE(mode), name)
+        found = self.store.get(_A)
+        self.assertEqual(_A, found.key)
+        found.verify()
+
+    def test_build_folder_goes_on_any_error(self):
+        def fail():
+            with self.store.build_folder(_A) as folder:
+                self.assertEqual(0o700, stat.S_IMODE(os.stat(folder).st_mode))
+                samples.write_base(folder, _A)
+                raise KeyboardInterrupt
+
+        self.assertRaises(KeyboardInterrupt, fail)
+        self.assertEqual([], self.names('builds'))
+        self.assertEqual([], self.store.keys())
+
+    def test_half_a_base_is_not_published(self):
+        def fail():
+            with self.store.build_folder(_A) as folder:
+                samples.write_base(folder, _A)
+                os.unlink(os.path.join(folder, basefiles.INITRAMFS))
+                self.store.publish(folder, _A)
+
+        self.assertRaises(exception.StoreUnusable, fail)
+        self.assertEqual([], self.store.keys())
+
+    def test_a_published_base_is_not_replaced(self):
+        samples.publish(self.store, _A)
+        self.assertRaises(exception.StoreUnusable, samples.publish,
+                          self.store, _A, content=b'other')
+        self.store.get(_A).verify()
+        self.assertEqual([], self.names('builds'))
+
+    def test_key_depends_on_image_and_root_filesystem(self):
+        keys = {basestore.key_of(sha256, rootfs)
+                for sha256 in ('0' * 64, '1' * 64)
+                for rootfs in ('auto', 'erofs', 'ext4')}
+        self.assertEqual(6, len(keys))
+        self.assertEqual(basestore.key_of('0' * 64, 'auto'),
+                         basestore.key_of('0' * 64, 'auto'))
+
+    def test_key_depends_on_the_scope(self):
+        keys = {basestore.key_of('0' * 64, 'auto', scope)
+                for scope in ('', 'one', 'other')}
+        self.assertEqual(3, len(keys))
+
+    def test_key_without_a_scope_is_that_of_earlier_versions(self):
+        self.assertEqual('e8cd25b8097bbc465e6eac5a6d6d5deb',
+                         basestore.key_of('0' * 64, 'auto'))
+
+
+class FindTest(StoreTest):
+
+    def test_by_the_beginning(self):
+        for key in (_A, _AB):
+            samples.publish(self.store, key)
+        self.assertEqual(_A, self.store.find('aa'))
+        self.assertEqual(_AB, self.store.find(_AB))
+        self.assertRaises(exception.BaseAmbiguous, self.store.find, 'a')
+        for beginning in ('b', '', '..', f'{_A}0', '*'):
+            e = self.assertRaises(exception.BaseNotFound, self.store.find,
+                                  beginning)
+            self.assertIn(self.path, str(e))
+
+    def test_what_is_no_base_is_not_listed(self):
+        for name in ('lost+found', _A.upper(), f'{_A}.tmp'):
+            os.mkdir(os.path.join(self.store.folder('bases'), name))
+        self.assertEqual([], self.store.keys())
+
+    def test_get_of_none(self):
+        self.assertIsNone(self.store.get(_A))
+
+    def test_get_of_a_torn_manifest(self):
+        samples.publish(self.store, _A)
+        samples.truncate(self.store, _A, basefiles.MANIFEST, 100)
+        self.assertRaises(exception.BaseDamaged, self.store.get, _A)
+
+
+class NameTest(StoreTest):
+
+    def setUp(self):
+        super().setUp()
+        samples.publish(self.store, _A)
+        samples.publish(self.store, _AB)
+
+    def test_stands_for_one_base(self):
+        self.assertIsNone(self.store.named('an-image'))
+        self.store.name('an-image', _A)
+        self.store.name('another', _A)
+        self.assertEqual(_A, self.store.named('an-image'))
+        self.assertEqual(['an-image', 'another'], self.store.names(_A))
+        self.store.name('an-image', _AB)
+        self.assertEqual(_AB, basestore.Store(self.path).named('an-image'))
+        self.assertEqual(['another'], self.store.names(_A))
+
+    def test_goes_with_its_base(self):
+        self.store.name('an-image', _A)
+        self.store.name('another', _AB)
+        self.long_unused(_A)
+        self.assertEqual([_A], self.store.prune(3600))
+        self.assertIsNone(self.store.named('an-image'))
+        self.assertEqual(_AB, self.store.named('another'))
+
+    def test_of_a_base_that_is_not_there(self):
+        self.assertRaises(exception.BaseNotFound, self.store.name, 'an-image',
+                          'f' * 32)
+        self.assertIsNone(self.store.named('an-image'))
+
+    def test_of_a_base_that_went_behind_our_back(self):
+        self.store.name('an-image', _A)
+        shutil.rmtree(os.path.join(self.store.folder('bases'), _A))
+        self.assertIsNone(self.store.named('an-image'))
+
+    def test_of_an_older_format(self):
+        """The image is then built anew, instead of failing for good."""
+        self.store.name('an-image', _A)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.store.basefiles.FORMAT', basefiles.FORMAT + 1))
+        self.assertIsNone(self.store.named('an-image'))
+
+    def test_of_a_damaged_base(self):
+        """That is for the operator to see, not to be passed over."""
+        self.store.name('an-image', _A)
+        samples.truncate(self.store, _A, basefiles.MANIFEST, 10)
+        self.assertEqual(_A, self.store.named('an-image'))
+        self.assertRaises(exception.BaseDamaged, self.store.get, _A)
+
+    def test_torn(self):
+        self.store.name('an-image', _A)
+        os.truncate(os.path.join(self.store.folder('names'), 'an-image'), 7)
+        self.assertIsNone(self.store.named('an-image'))
+
+
+class LeftoversTest(StoreTest):
+
+    def test_of_a_killed_build_go(self):
+        process = self.start(_die_building, self.path, _A)
+        process.join()
+        self.assertEqual(9, process.exitcode)
+        self.assertEqual(1, len(self.names('builds')))
+        self.assertEqual([], self.store.keys())
+        self.store.clean()
+        self.assertEqual([], self.names('builds'))
+
+    def test_of_a_killed_removal_go(self):
+        samples.publish(self.store, _A)
+        os.mkdir(self.store.folder(f'builds/{_A}.1234'))
+        os.rename(self.store.folder(f'bases/{_A}'),
+                  self.store.folder(f'builds/{_A}.1234/removed'))
+        self.store.clean()
+        self.assertEqual([], self.names('builds'))
+
+    def test_of_a_name_that_could_not_be_written(self):
+        samples.publish(self.store, _A)
+
+        def full(*_args):
+            raise OSError(28, 'No space left on device')
+
+        with fixtures.MonkeyPatch('os.fsync', full):
+            self.assertRaises(exception.StoreUnusable, self.store.name,
+                              'an-image', _A)
+        self.assertIsNone(self.store.named('an-image'))
+        for folder in ('names', 'builds'):
+            self.assertEqual([], self.names(folder), folder)
+
+    def test_a_running_build_is_left_alone(self):
+        process = self.hold_lock(_A)
+        with self.store.build_folder(_A), self.store.build_folder(_AB):
+            self.store.clean()
+            self.assertEqual([_A], [name.partition('.')[0]
+                                    for name in self.names('builds')])
+        process.kill()
+        process.join()
+        self.store.clean()
+
+
+class LockTest(StoreTest):
+
+    def test_another_process_holds_it(self):
+        process = self.hold_lock(_A)
+
+        def take():
+            with self.store.lock(_A, blocking=False):
+                pass
+
+        self.assertRaises(lockutils.AcquireLockFailedException, take)
+        with self.store.lock(_AB, blocking=False):
+            pass  # other keys are free
+        process.kill()
+        process.join()
+        with self.store.lock(_A, blocking=False):
+            pass  # it ended with the process that held it
+
+    def test_a_folder_that_can_not_be_looked_at(self):
+        def fail(path, *_args, **_kwargs):
+            raise OSError(5, 'Input/output error', path)
+
+        def take():
+            with fixtures.MonkeyPatch('os.stat', fail):
+                with self.store.lock(_A):
+                    pass
+
+        e = self.assertRaises(exception.StoreUnusable, take)
+        self.assertIn(f'{self.store.folder("locks")}: Input/output', str(e))
+
+    def test_a_filesystem_that_has_none(self):
+        for error, name in ((37, 'No locks available'),
+                            (95, 'Operation not supported')):
+            def refuse(*_args, error=error, name=name):
+                raise OSError(error, name)
+
+            with fixtures.MonkeyPatch('fcntl.lockf', refuse):
+                e = self.assertRaises(exception.StoreUnusable,
+                                      basestore.Store, self.path)
+            for part in (self.path, name, '[flexmem] store_path'):
+                self.assertIn(part, str(e))
+
+    def test_the_lock_that_is_tried_is_held_or_can_not_be_made(self):
+        def taken(*_args):
+            raise OSError(11, 'Resource temporarily unavailable')
+
+        with fixtures.MonkeyPatch('fcntl.lockf', taken):
+            basestore.Store(self.path)
+        path = self.store.folder('locks/check')
+        os.unlink(path)
+        os.mkdir(path)
+        basestore.Store(self.path)
+
+
+class CheckTest(StoreTest):
+
+    def setUp(self):
+        super().setUp()
+        samples.publish(self.store, _A)
+        self.reads = []
+        verify = basefiles.Base.verify
+
+        def counting(found, *args):
+            self.reads.append(found.key)
+            return verify(found, *args)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.store.basefiles.Base.verify', counting))
+
+    def test_reads_once(self):
+        self.assertEqual(_A, self.store.check(_A).key)
+        self.store.check(_A)
+        basestore.Store(self.path).check(_A)
+        self.assertEqual(1, len(self.reads))
+        self.assertEqual([_A], self.names('verified'))
+
+    def test_record_that_can_not_be_written(self):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            self.assertRaises(exception.StoreUnusable, self.store.check, _A)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        self.assertFalse(self.store.verified(_A))
+        self.assertEqual([_A], self.names('verified'))
+        self.store.remove(_A)
+        self.assertEqual([], self.names('verified'))
+
+    def test_verified(self):
+        self.assertFalse(self.store.verified(_A))
+        self.store.check(_A)
+        self.assertTrue(self.store.verified(_A))
+        os.utime(os.path.join(self.store.folder('bases'), _A,
+                              basefiles.KERNEL))
+        self.assertFalse(self.store.verified(_A))
+        self.assertEqual(1, len(self.reads))
+        self.assertRaises(exception.BaseNotFound, self.store.verified, _AB)
+
+    def test_reads_again_when_touched(self):
+        for name in basefiles.FILES:
+            self.store.check(_A)
+            del self.reads[:]
+            os.utime(os.path.join(self.store.folder('bases'), _A, name))
+            self.store.check(_A)
+            self.store.check(_A)
+            self.assertEqual(1, len(self.reads), name)
+
+    def test_reads_again_after_the_host_booted(self):
+        self.store.check(_A)
+        other = os.path.join(self.path, 'boot_id')
+        with open(other, 'w') as f:
+            f.write('another boot\n')
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.hostboot._BOOT_ID', other))
+        self.store.check(_A)
+        self.assertEqual(2, len(self.reads))
+
+    def test_torn_record(self):
+        self.store.check(_A)
+        path = os.path.join(self.store.folder('verified'), _A)
+        os.truncate(path, 5)
+        self.store.check(_A)
+        self.store.check(_A)
+        self.assertEqual(2, len(self.reads))
+
+    def test_flipped_bit(self):
+        """Even if the file's time of change was put back."""
+        self.store.check(_A)
+        for name in basefiles.FILES:
+            self.flip(_A, name)
+            for function in (self.store.check,
+                             lambda key: self.store.use(key, _USER)):
+                e = self.assertRaises(exception.BaseDamaged, function, _A)
+                self.assertIn(name, str(e))
+            self.assertEqual([], self.store.users(_A))
+            self.flip(_A, name)
+        self.store.check(_A)
+
+    def rot(self, name):
+        """Change one bit as a bad disk would: nothing else tells of it."""
+        before = self.store.get(_A).states()
+        self.flip(_A, name)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.store.basefiles.Base.states', lambda _found: before))
+
+    def test_a_base_found_damaged_is_not_taken_any_more(self):
+        self.store.check(_A)
+        self.rot(basefiles.KERNEL)
+        self.store.check(_A)  # nobody has looked
+        for function in (self.store.verify, self.store.check):
+            e = self.assertRaises(exception.BaseDamaged, function, _A)
+            self.assertIn('its content has changed', str(e))
+        self.assertFalse(self.store.verified(_A))
+        self.store.remove(_A)
+
+    def test_a_base_found_damaged_in_another_users_store(self):
+        self.store.check(_A)
+        self.rot(basefiles.KERNEL)
+
+        def refuse(path):
+            raise OSError(13, 'Permission denied', path)
+
+        with fixtures.MonkeyPatch('os.unlink', refuse):
+            e = self.assertRaises(exception.BaseDamaged, self.store.verify,
+                                  _A)
+        for part in ('its content has changed', 'Permission denied',
+                     self.store.folder(f'verified/{_A}')):
+            self.assertIn(part, str(e))
+
+    def test_a_base_found_whole(self):
+        self.store.check(_A)
+        parts = []
+        self.store.verify(_A, parts.append)
+        self.assertEqual(1, parts[-1])
+        self.assertEqual(2, len(self.reads))
+        self.assertTrue(self.store.verified(_A))
+
+    def test_none(self):
+        self.assertRaises(exception.BaseNotFound, self.store.check, _AB)
+        self.assertRaises(exception.BaseNotFound, self.store.verify, _AB)
+        self.assertRaises(exception.BaseNotFound, self.store.use, _AB, _USER)
+        self.assertNotIn(_AB, self.names('uses'))
+
+
+class RemoveTest(StoreTest):
+
+    def setUp(self):
+        super().setUp()
+        self.base_path = samples.publish(self.store, _A)
+
+    def test_nothing_is_left(self):
+        self.store.check(_A)
+        self.store.name('an-image', _A)
+        self.store.remove(_A)
+        for folder in ('bases', 'builds', 'uses', 'verified', 'names'):
+            self.assertEqual([], self.names(folder), folder)
+        samples.publish(self.store, _A)  # and it can come back
+
+    def test_used(self):
+        self.store.use(_A, _USER)
+        self.assertEqual([_USER], self.store.recorded_users(_A))
+        e = self.assertRaises(exception.BaseInUse, self.store.remove, _A)
+        self.assertIn(_USER, str(e))
+        self.store.get(_A).verify()
+        self.store.release(_A, _USER)
+        self.store.release(_A, _USER)
+        self.store.remove(_A)
+        self.assertEqual([], self.store.keys())
+
+    def test_mapped(self):
+        path = os.path.join(self.base_path, basefiles.ROOT_PMEM)
+        with open(path, 'rb') as f:
+            mapped = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+        self.addCleanup(mapped.close)
+        e = self.assertRaises(exception.BaseInUse, self.store.remove, _A)
+        self.assertIn(f'process {os.getpid()}', str(e))
+        self.assertEqual([], self.store.prune(0))
+        mapped.close()
+        self.assertEqual([_A], self.store.prune(0))
+
+    def test_mapped_by_the_qemu_of_an_instance(self):
+        """It counts once, and for as long as it is there."""
+        self.store.use(_A, _USER)
+        qemu = subprocess.Popen(
+            [sys.executable, '-c', _MAP, 'qemu', '-uuid', _USER,
+             os.path.join(self.base_path, basefiles.ROOT_PMEM)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(qemu.communicate)
+        qemu.stdout.readline()
+        self.assertEqual([_USER], self.store.users(_A))
+        self.store.release(_A, _USER)
+        self.assertEqual([f'process {qemu.pid}'], self.store.users(_A))
+
+    def test_damaged(self):
+        samples.truncate(self.store, _A, basefiles.MANIFEST, 0)
+        self.store.remove(_A)
+        self.assertEqual([], self.store.keys())
+
+    def test_full_disk(self):
+        """It is the way to have space again, and so can take none."""
+        def full(path, *_args):
+            if os.path.exists(path):
+                raise OSError(17, 'File exists', path)
+            raise OSError(28, 'No space left on device', path)
+
+        for remove in (self.store.remove, lambda _key: self.store.prune(0)):
+            with fixtures.MonkeyPatch('os.mkdir', full):
+                remove(_A)
+            self.assertEqual([], self.store.keys())
+            self.assertEqual([], self.names('builds'))
+            samples.publish(self.store, _A)
+
+    def test_interrupted(self):
+        """The base is there as a whole, with its records or without."""
+        self.store.check(_A)
+
+        def fail(*_args):
+            raise OSError(5, 'Input/output error')
+
+        with fixtures.MonkeyPatch('os.rename', fail):
+            self.assertRaises(exception.StoreUnusable, self.store.remove, _A)
+        self.assertEqual([], self.store.prune(3600))
+        self.store.use(_A, _USER).verify()
+
+
+class PruneTest(StoreTest):
+
+    def test_age(self):
+        for key in (_A, _AB):
+            samples.publish(self.store, key)
+        self.long_unused(_A)
+        self.assertEqual([_A], self.store.prune(3600))
+        self.assertEqual([_AB], self.store.keys())
+        self.assertEqual([_AB], self.store.prune(0))
+
+    def test_a_used_base_of_any_age_stays(self):
+        samples.publish(self.store, _A)
+        self.store.use(_A, _USER)
+        self.long_unused(_A)
+        self.assertEqual(0.0, self.store.unused_s(_A))
+        for minimum_age_s in (0, 3600):
+            self.assertEqual([], self.store.prune(minimum_age_s))
+        self.store.get(_A).verify()
+
+    def test_time_counts_from_the_end_of_the_last_use(self):
+        samples.publish(self.store, _A)
+        self.store.use(_A, _USER)
+        self.long_unused(_A)
+        self.store.release(_A, _USER)
+        self.assertEqual([], self.store.prune(3600))
+        self.assertLess(self.store.unused_s(_A), 600)
+
+    def test_an_old_image_just_built_stays(self):
+        samples.publish(self.store, _A)
+        self.assertEqual([], self.store.prune(3600))
+
+    def test_records_lost(self):
+        """Time out of use starts anew; a base is not removed by accident."""
+        samples.publish(self.store, _A)
+        os.rmdir(os.path.join(self.store.folder('uses'), _A))
+        self.assertEqual([], self.store.prune(3600))
+        self.assertEqual([_A], self.store.keys())
+
+
+class UnusableTest(StoreTest):
+
+    def assert_unusable(self, function, *args):
+        e = self.assertRaises(exception.StoreUnusable, function, *args)
+        self.assertIn(self.path, str(e))
+        self.assertNotIn('\n', str(e))
+        return str(e)
+
+    def test_a_file_in_place_of_the_store(self):
+        path = f'{self.path}/file'
+        open(path, 'w').close()
+        self.assert_unusable(basestore.Store, path)
+
+    def test_a_file_in_place_of_a_folder(self):
+        for name in ('bases', 'builds', 'locks', 'uses', 'verified', 'names'):
+            folder = self.store.folder(name)
+            os.rename(folder, f'{folder}.away')
+            open(folder, 'w').close()
+            self.assert_unusable(basestore.Store, self.path)
+            os.unlink(folder)
+            os.rename(f'{folder}.away', folder)
+
+    def test_root_in_the_store_of_another(self):
+        if os.geteuid() != 0:
+            self.skipTest('not root')
+        path = f'{self.path}/theirs'
+        os.mkdir(path)
+        os.chown(path, 65534, 65534)
+        said = self.assert_unusable(basestore.Store, path)
+        self.assertIn('belongs to user 65534', said)
+        self.assertEqual([], basestore.Store(path, read_only=True).keys())
+        self.assertEqual([], os.listdir(path))
+
+    def test_locks_that_can_not_be_made(self):
+        samples.publish(self.store, _AB)
+        os.mkdir(self.store.folder(f'locks/flexmem-{_A}'))
+        self.assert_unusable(samples.publish, self.store, _A)
+
+    def test_builds_that_can_not_be_made(self):
+        os.rmdir(self.store.folder('builds'))
+        self.assert_unusable(samples.publish, self.store, _A)
+        self.assert_unusable(self.store.clean)
+
+    def test_only_looked_at(self):
+        looked_at = basestore.Store(self.path, read_only=True)
+        samples.publish(self.store, _A)
+        self.assertEqual([_A], looked_at.keys())
+        path = f'{self.path}/none'
+        self.assertEqual([], basestore.Store(path, read_only=True).keys())
+        self.assertFalse(os.path.exists(path))
+
+    def test_read_only(self):
+        if os.geteuid() == 0:
+            self.skipTest('root may write into any folder')
+        for name in ('locks', 'builds'):
+            os.chmod(self.store.folder(name), 0o555)
+            self.assert_unusable(samples.publish, self.store, _A)
+            os.chmod(self.store.folder(name), 0o755)
+
+    def test_full(self):
+        def full(*_args):
+            raise OSError(28, 'No space left on device', self.path)
+
+        with fixtures.MonkeyPatch('os.fsync', full):
+            said = self.assert_unusable(samples.publish, self.store, _A)
+        self.assertIn('No space left', said)
+        self.assertIn('nova-flexmem image prune', said)
+        self.assertEqual([], self.names('builds'))
+        self.assertEqual([], self.store.keys())
+
+    def test_disk_that_fails(self):
+        """A base that can not be looked at is not one that is not there."""
+        samples.publish(self.store, _A)
+        self.store.name('an-image', _A)
+
+        def fail(path, *_args, **_kwargs):
+            raise OSError(5, 'Input/output error', path)
+
+        for call, function, *args in (
+                ('os.stat', self.store.get, _A),
+                ('os.stat', self.store.require, _A),
+                ('os.stat', self.store.named, 'an-image'),
+                ('os.listdir', self.store.recorded_users, _A),
+                ('os.listdir', self.store.users, _A),
+                ('os.listdir', self.store.unused_s, _A),
+                ('os.listdir', self.store.prune, 0),
+                ('os.unlink', self.store.remove, _A)):
+            with fixtures.MonkeyPatch(call, fail):
+                said = self.assert_unusable(function, *args)
+            self.assertIn('Input/output error', said)
+            self.assertIn('another disk', said)
+        self.store.get(_A).verify()
