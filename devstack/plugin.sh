@@ -134,7 +134,7 @@ function flexmem_check {
         upgrade check || status=$?
     # 1 stands for warnings
     if [[ $status -gt 1 ]]; then
-        die $LINENO "FlexMem instances can not run here"
+        die $LINENO "FlexMem instances cannot run here"
     fi
 }
 

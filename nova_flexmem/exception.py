@@ -126,13 +126,13 @@ class PolicyConflict(FlexMemException):
 class InstanceRefused(FlexMemException):
     """An instance can't use FlexMem, on any host."""
 
-    msg_fmt = 'the instance can not use FlexMem: %(reason)s'
+    msg_fmt = 'the instance cannot use FlexMem: %(reason)s'
 
 
 class HostUnfit(FlexMemException):
     """This host can't run FlexMem instances; another one may."""
 
-    msg_fmt = 'this host can not run FlexMem instances: %(reason)s'
+    msg_fmt = 'this host cannot run FlexMem instances: %(reason)s'
 
 
 class KsmUnusable(FlexMemException):

@@ -38,7 +38,7 @@ die() {
 }
 
 hold_services() {
-    # Without systemd as PID 1 (a container) a package can not start its
+    # Without systemd as PID 1 (a container) a package cannot start its
     # service properly; dpkg's own way to say so is this file.
     if [[ -d /run/systemd/system ]]; then
         return

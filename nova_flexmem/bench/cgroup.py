@@ -92,7 +92,7 @@ class Cgroup:
         try:
             self._set_limit()
         except OSError as e:
-            # version 1 refuses a limit below what can not be reclaimed
+            # version 1 refuses a limit below what cannot be reclaimed
             self._refused = e.errno == errno.EBUSY
             raise
 

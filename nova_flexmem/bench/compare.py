@@ -26,8 +26,8 @@ def rows(a, b):
     """
     if a.bench != b.bench:
         raise exception.BenchFailed(
-            reason=f'{a.bench} and {b.bench} are different benchmarks and can'
-            ' not be compared')
+            reason=f'{a.bench} and {b.bench} are different benchmarks and'
+            ' cannot be compared')
     others = {(figure.name, figure.unit): figure for figure in b.figures}
     found = [_row(figure, others[figure.name, figure.unit], kind)
              for figure in a.figures if (figure.name, figure.unit) in others

@@ -60,7 +60,7 @@ def choose(listing, count, size_bytes):
         # fio has colons between names of files
         if not path.isprintable() or any(c in path for c in ":' \\"):
             continue
-        # a program that runs can not be changed
+        # a program that runs cannot be changed
         if changed is None and not int(mode, 8) & 0o111:
             changed = path, int(size)
             continue

@@ -72,7 +72,7 @@ def check_size(ram_size_bytes):
     if ram_size_bytes > LIMIT_BYTES:
         raise exception.BenchFailed(
             reason=f'page types of guests with more than {LIMIT_BYTES >> 20}'
-            ' MiB of RAM can not be told; give less with --ram-mib, or none'
+            ' MiB of RAM cannot be told; give less with --ram-mib, or none'
             ' with --ksm-counts ""')
 
 
@@ -106,7 +106,7 @@ def host_flags():
                 parts.append(part)
     except OSError as e:
         raise exception.BenchFailed(
-            reason=f'the page flags of this host can not be read ({e}); only'
+            reason=f'the page flags of this host cannot be read ({e}); only'
             ' root may')
     return _words(b''.join(parts))
 

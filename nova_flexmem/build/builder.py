@@ -247,7 +247,7 @@ class _Build:
         if not set(names) <= set(kernel.rootfs):
             raise exception.ImageRefused(
                 image=self._source.path, reason=f'its kernel {kernel.release}'
-                f' can not mount {wanted} with DAX; build it with'
+                f' cannot mount {wanted} with DAX; build it with'
                 ' --rootfs auto')
         for driver in map(rootfs_module.load, names):
             if driver.holds(content):
@@ -256,7 +256,7 @@ class _Build:
                else 'properties of btrfs, such as compression')
         raise exception.ImageRefused(
             image=self._source.path, reason=f'files in it have {odd}, and'
-            f' {" and ".join(names)} can not have them; build it with --rootfs'
+            f' {" and ".join(names)} cannot have them; build it with --rootfs'
             ' auto')
 
     def _make_root(self, appliance, driver, device, content, identity):

@@ -56,7 +56,7 @@ class Checks(upgradecheck.UpgradeCommands):
         try:
             importlib.import_module('nova')
         except ImportError as e:
-            return _result([(_FAILURE, f'Nova can not be imported ({e});'
+            return _result([(_FAILURE, f'Nova cannot be imported ({e});'
                              ' install this package into the Python'
                              ' environment that nova-compute runs in')])
         release = version.VersionInfo('nova').release_string()
@@ -77,7 +77,7 @@ class Checks(upgradecheck.UpgradeCommands):
     def _check_configuration(self):
         conf = self._conf
         if 'compute_driver' not in conf:
-            return _result([(_FAILURE, 'not checked, as Nova can not be'
+            return _result([(_FAILURE, 'not checked, as Nova cannot be'
                              ' imported')])
         said = _of_lines(conf)
         images_types = importlib.import_module(
@@ -92,7 +92,7 @@ class Checks(upgradecheck.UpgradeCommands):
                          f' {conf.libvirt.virt_type}, and FlexMem needs QEMU;'
                          ' set it to kvm'))
         if conf.libvirt.inject_partition != -2:
-            said.append((_WARNING, 'files can not be injected into FlexMem'
+            said.append((_WARNING, 'files cannot be injected into FlexMem'
                          ' instances; set [libvirt] inject_partition to -2'))
         if (conf.flexmem.free_page_reporting and
                 conf.libvirt.mem_stats_period_seconds <= 0):
@@ -234,7 +234,7 @@ def _of_lines(conf):
              f' "compute_driver = {_DRIVER}" in [DEFAULT], and "driver ='
              ' flexmem" in [flexmem]')
     if conf.compute_driver == _DRIVER:
-        return [(_FAILURE, f'nova-compute can not find {_DRIVER}; {lines}')]
+        return [(_FAILURE, f'nova-compute cannot find {_DRIVER}; {lines}')]
     return [(_WARNING, f'nova-compute does not use FlexMem; {lines}')]
 
 

@@ -61,7 +61,7 @@ def run(image, options, work_folder, progress):
             for guest in kind.guests}) > 1:
         raise exception.DemoFailed(
             reason='the guests did not all read the same files with the same'
-            ' content, so their figures can not be compared')
+            ' content, so their figures cannot be compared')
     return measured
 
 

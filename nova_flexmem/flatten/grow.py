@@ -77,5 +77,5 @@ class Growth:
 
     def _refused(self, why):
         return exception.ImageRefused(
-            image=self._image, reason=f'its root filesystem can not grow:'
+            image=self._image, reason=f'its root filesystem cannot grow:'
             f' {why}; leave out --size, or grow it in the image')

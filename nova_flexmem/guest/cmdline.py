@@ -39,7 +39,7 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args):
     for path in direct_paths:
         if not _FOLDER.fullmatch(path) or posixpath.normpath(path) != path:
             raise ValueError(
-                f'{path!r} can not lie directly on the delta; give absolute'
+                f'{path!r} cannot lie directly on the delta; give absolute'
                 ' paths without "..", spaces, commas or quotes')
     if direct_paths:
         words.append('flexmem.direct=' + ','.join(direct_paths))

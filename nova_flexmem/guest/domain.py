@@ -137,7 +137,7 @@ def _is_flexmem(root):
 def _check_boot(boot):
     for path in boot.files:
         if not os.path.isabs(path) or not path.isprintable():
-            raise ValueError(f'{path!r} can not be in a domain; keep the base'
+            raise ValueError(f'{path!r} cannot be in a domain; keep the base'
                              ' store at an absolute path without control'
                              ' characters')
     if boot.size_bytes <= 0 or boot.size_bytes % _ALIGN_BYTES:

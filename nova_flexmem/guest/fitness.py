@@ -28,7 +28,7 @@ _UNFIT = (
      ' kernel_id from its image'),
     ('devices/hostdev | devices/interface[@type="hostdev" or @type="vdpa"]'
      ' | devices/disk[@type="vhostvdpa" or @type="nvme"]',
-     'it has a host device (PCI, vGPU or vhost-vdpa), and root.pmem can not'
+     'it has a host device (PCI, vGPU or vhost-vdpa), and root.pmem cannot'
      ' be mapped for its DMA; remove the device, or run it without FlexMem'),
     ('launchSecurity',
      'its memory is encrypted (SEV or TDX), so it can share none; run it'

@@ -53,7 +53,7 @@ def confines(uri):
     """Return whether libvirt has AppArmor confine domains.
 
     :param uri: of a libvirt connection
-    :raises: HostUnfit if libvirt can not be asked
+    :raises: HostUnfit if libvirt cannot be asked
     """
     if not _enabled():
         return False
@@ -95,7 +95,7 @@ def check_rescue(store_path):
     if not _readable(_path(store_path, basefiles.ROOT_PMEM), _rules(_HELPER)):
         raise exception.HostUnfit(
             reason=f'AppArmor keeps virt-aa-helper from reading {store_path},'
-            f' and FlexMem instances can not be rescued; {_WAY_OUT}{_HELPER},'
+            f' and FlexMem instances cannot be rescued; {_WAY_OUT}{_HELPER},'
             f' then run "apparmor_parser -r {_FOLDER}/{_HELPER}"')
 
 

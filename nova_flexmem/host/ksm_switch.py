@@ -158,7 +158,7 @@ class Switch:
                 os.unlink(temporary)
         except OSError as e:
             raise exception.KsmUnusable(
-                reason=f'{self._state} can not be made ({e.strerror}); only'
+                reason=f'{self._state} cannot be made ({e.strerror}); only'
                 ' root may, one at a time')
 
     def _kept(self):
@@ -217,5 +217,5 @@ def _write(folder, name, value):
             f.write(str(value))
     except OSError as e:
         raise exception.KsmUnusable(
-            reason=f'{path} can not be set to {value} ({e.strerror}); only'
+            reason=f'{path} cannot be set to {value} ({e.strerror}); only'
             ' root may')

@@ -96,7 +96,7 @@ def of_process(pid, ram_size_bytes):
     if not ram:
         raise exception.ProgramFailed(
             program=f'QEMU process {pid}', reason='no anonymous mapping of'
-            f' {ram_size_bytes >> 20} MiB; its guest RAM can not be told from'
+            f' {ram_size_bytes >> 20} MiB; its guest RAM cannot be told from'
             ' the rest')
     ram_bytes = sum(area.private_bytes for area in ram)
     return Usage(

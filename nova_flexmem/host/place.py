@@ -45,7 +45,7 @@ def check(store):
     for folder in _folders(os.path.realpath(store.folder('bases'))):
         if not _searchable(folder):
             raise exception.HostUnfit(
-                reason=f"{folder}: QEMU's user can not pass it to get to the"
+                reason=f"{folder}: QEMU's user cannot pass it to get to the"
                 f' bases; "chmod o+x {folder}"')
     free = os.statvfs(store.path)
     free_bytes = free.f_bavail * free.f_frsize

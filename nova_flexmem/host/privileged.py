@@ -123,7 +123,7 @@ def _call(function):
         reason = function()
     except (daemon.FailedToDropPrivileges, OSError) as e:
         raise exception.KsmUnusable(
-            reason=f'privsep-helper can not be run as root ({e}); its words'
+            reason=f'privsep-helper cannot be run as root ({e}); its words'
             f' are in the log, and [{context.cfg_section}] helper_command'
             ' can say how to start it')
     if reason:

@@ -52,7 +52,7 @@ def measure(wait_s):
                 watched[qemu.pid] = areas
         except PermissionError as e:
             raise exception.HostUnfit(
-                reason=f'process {qemu.pid} can not be watched ({e}); only'
+                reason=f'process {qemu.pid} cannot be watched ({e}); only'
                 ' root may')
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended

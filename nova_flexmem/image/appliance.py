@@ -178,7 +178,7 @@ class Appliance:
         """
         if any(character in word for word in words for character in "'\n"):
             raise exception.ProgramFailed(
-                program='guestfish', reason=f'{words!r} can not be quoted')
+                program='guestfish', reason=f'{words!r} cannot be quoted')
         line = ' '.join([words[0], *(f"'{word}'" for word in words[1:])])
         try:
             self._popen.stdin.write(f'{line}\necho {self._marker}\n')

@@ -303,7 +303,7 @@ def _chunk(f):
 def _unreadable(path, error):
     # not refused: that would be for good, and the image may be all right
     return exception.BuildFailed(
-        image=path, reason=f'{path} can not be read: {error.strerror}')
+        image=path, reason=f'{path} cannot be read: {error.strerror}')
 
 
 def _state(f):

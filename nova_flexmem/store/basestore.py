@@ -259,7 +259,7 @@ class Store:
                 raise exception.BaseDamaged(**e.kwargs | {
                     'reason': f'{e.kwargs["reason"]}, and instances may start'
                     ' from it until the host boots, as'
-                    f' {error.filename} can not be removed'
+                    f' {error.filename} cannot be removed'
                     f' ({error.strerror})'})
             raise
 

@@ -51,7 +51,7 @@ def reporting(path):
 
 
 def _cause(error):
-    # os.makedirs() says this of a folder that it can not look at, too
+    # os.makedirs() says this of a folder that it cannot look at, too
     if isinstance(error, FileExistsError) and error.filename:
         try:
             os.stat(error.filename)

@@ -26,7 +26,7 @@ _NAME = re.compile(r'[\w.-]{1,255}', re.ASCII)
 def check(name):
     """Raise ValueError, with what to do, if a base can't have a name."""
     if not _NAME.fullmatch(name) or name in ('.', '..'):
-        raise ValueError(f'{name!r} can not name a base: give 1 to 255'
+        raise ValueError(f'{name!r} cannot name a base: give 1 to 255'
                          ' letters, digits, ".", "_" or "-"')
 
 

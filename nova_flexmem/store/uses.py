@@ -115,7 +115,7 @@ class Uses:
 
     def _record(self, key, user):
         if not _USER.fullmatch(user) or user in ('.', '..'):
-            raise ValueError(f'{user!r} can not be a file name')
+            raise ValueError(f'{user!r} cannot be a file name')
         return os.path.join(self._of(key), user)
 
 

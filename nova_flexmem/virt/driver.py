@@ -227,7 +227,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                   if instance.task_state == task_states.SHELVING else None)
         if record and record.writes == 'memory':
             errors.refuse('it writes to memory alone and has no disk, so it'
-                          ' can not be shelved')
+                          ' cannot be shelved')
         super().power_off(instance, *args, **kwargs)
 
     def suspend(self, context, instance):
@@ -235,7 +235,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             # the saved memory would hold all of the base, and be written
             # into a mapping of it that can only be read
             errors.refuse(
-                'it can not be suspended while it does; stop it instead')
+                'it cannot be suspended while it does; stop it instead')
         super().suspend(context, instance)
 
     def delete_instance_files(self, instance):
@@ -283,7 +283,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                                       **kwargs):
         if self._record(instance):
             raise nova_exception.MigrationPreCheckError(
-                reason='a FlexMem instance can not be migrated live; migrate'
+                reason='a FlexMem instance cannot be migrated live; migrate'
                 ' it cold')
         return super().check_can_live_migrate_source(context, instance,
                                                      *args, **kwargs)

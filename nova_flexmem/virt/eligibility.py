@@ -112,7 +112,7 @@ def _of_flavor(instance, flavor, image_meta):
     yield (hardware.get_mem_encryption_constraint(flavor, image_meta),
            'its memory is encrypted, so that none of it can be shared')
     yield (_page_sizes(instance) - {4},
-           'its memory is in huge pages, which can not be given back; take'
+           'its memory is in huge pages, which cannot be given back; take'
            ' hw:mem_page_size out')
     yield (hardware.is_realtime_enabled(flavor) or
            hardware.get_locked_memory_constraint(flavor, image_meta),

@@ -87,6 +87,6 @@ def _check_host(context, reportclient, migration_id):
     traits = reportclient.get_provider_traits(context, provider['uuid']).traits
     if layered.TRAIT not in traits:
         raise exception.InstanceRefused(
-            reason=f'host {migration.dest_compute} can not run FlexMem'
+            reason=f'host {migration.dest_compute} cannot run FlexMem'
             f' instances; add trait:{layered.TRAIT}=required to the flavor, so'
             ' that only hosts that can are chosen')

@@ -66,6 +66,6 @@ class Readiness:
         except exception.FlexMemException as e:
             self.findings = [preflight.Finding('preflight', False, str(e))]
         for reason in self._reasons():
-            LOG.error('This host can not run FlexMem instances, and does not'
+            LOG.error('This host cannot run FlexMem instances, and does not'
                       ' report trait CUSTOM_FLEXMEM: %s', reason)
         self._known.set()

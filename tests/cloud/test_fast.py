@@ -95,7 +95,7 @@ class FastTest(harness.CloudTestCase):
                               if source in path])
 
     def _check_qemu(self, server_id):
-        """Check that QEMU can not write to the base, by itself."""
+        """Check that QEMU cannot write to the base, by itself."""
         node = self.host_of(server_id)
         base = self.hosts.base(server_id, node)
         for path in (base.path, *map(base.file, base.manifest.files)):

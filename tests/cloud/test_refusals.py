@@ -33,7 +33,7 @@ class LiveMigrationTest(harness.CloudTestCase):
         events = self.wait_event(server_id, request_id)
         self.wait(server_id, 'ACTIVE')
         self.assertEqual(host, self.host_of(server_id))
-        self.assertIn('a FlexMem instance can not be migrated live',
+        self.assertIn('a FlexMem instance cannot be migrated live',
                       ' '.join(event['details'] or '' for event in events))
         self.assert_flexmem(self.wait_guest(server_id), boot=1)
 
@@ -124,7 +124,7 @@ class StatusTest(harness.CloudTestCase):
         with open(conf, 'a', encoding='ascii') as f:
             f.write('[DEFAULT]\nrootwrap_config = /etc/nova/other.conf\n')
         said = self._check('node1', inside).replace('|', ' ')  # a table
-        self.assertIn('privsep-helper can not be run as root',
+        self.assertIn('privsep-helper cannot be run as root',
                       ' '.join(said.split()))
 
     def _check(self, node, *configuration):

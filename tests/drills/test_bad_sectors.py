@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files that can not be read any more: images, and bases."""
+"""Files that cannot be read any more: images, and bases."""
 
 import errno
 import os

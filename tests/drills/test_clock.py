@@ -99,7 +99,7 @@ class ClockTest(harness.DrillTestCase):
     def test_clock_set_during_builds(self):
         """A build that runs is no leftover, whatever the time is said to be.
 
-        (libfaketime can not wait for a lock: clock_nanosleep fails.)
+        (libfaketime cannot wait for a lock: clock_nanosleep fails.)
         """
         kept, removed = 0, 0
         for jump in _JUMPS:

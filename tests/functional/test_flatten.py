@@ -428,7 +428,7 @@ class FlattenLayoutsTest(testtools.TestCase):
 
     def test_lvm_does_not_grow(self):
         self.assert_refused(self.flatten('lvm', '--size', '200MiB'),
-                            self.path('lvm.raw'), 'can not grow')
+                            self.path('lvm.raw'), 'cannot grow')
 
     def test_delta_that_is_none(self):
         with open(self.path('empty'), 'xb') as f:

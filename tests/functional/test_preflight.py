@@ -96,7 +96,7 @@ class PreflightTest(testtools.TestCase):
                    '--clear-groups']
         for path in (sys.executable, nova_flexmem.__file__):
             if subprocess.run([*as_user, 'test', '-r', path]).returncode:
-                self.skipTest(f'{path} can not be read by another user')
+                self.skipTest(f'{path} cannot be read by another user')
         ran = subprocess.run([*as_user, sys.executable, '-c', _SCRIPT, store],
                              cwd='/', capture_output=True, text=True)
         self.assertEqual(0, ran.returncode, ran.stderr)

@@ -49,7 +49,7 @@ class PowerTest(harness.NovaTestCase):
             server['id'], {'os-getConsoleOutput': {'length': 50}})
         self.assertIn('WITNESS {"image":"witness"', shown['output'])
 
-        self.assertIn('can not be suspended',
+        self.assertIn('cannot be suspended',
                       self.why_refused(server, 'suspend'))
         self.hear(server, 4)
 

@@ -190,7 +190,7 @@ def _with_member(line):
 def _way_in(layout, node):
     """Return pairs by which the user gets to this tree, wherever it is.
 
-    Such as in /root: what the user can not pass is covered by a folder with
+    Such as in /root: what the user cannot pass is covered by a folder with
     nothing else in it.
     """
     tree = pathlib.Path(cloud_layout.TREE)

@@ -80,7 +80,7 @@ class Demo:
                 for reading, _usage in kind}) > 1:
             raise exception.DemoFailed(
                 reason='the servers did not all read the same files, so their'
-                ' figures can not be compared')
+                ' figures cannot be compared')
         return self._rows(starts, servers)
 
     def _flavor(self, kind, specs):

@@ -39,7 +39,7 @@ _CHUNK_BYTES = 4 << 20
 
 
 class Unmergeable(Exception):
-    """What the guest did can not be done to this image; says why."""
+    """What the guest did cannot be done to this image; says why."""
 
 
 class Mounts:

@@ -183,8 +183,8 @@ class Merge:
             if not self._mounts.is_plain(to):
                 raise
             raise files.Unmergeable(
-                f'{self._shown(to)} is on a filesystem of the image that can'
-                ' not have such a file')
+                f'{self._shown(to)} is on a filesystem of the image that'
+                ' cannot have such a file')
         self._finish(path, to, found)
         if found.st_nlink > 1:
             self._seen[found.st_ino] = to

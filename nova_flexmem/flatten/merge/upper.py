@@ -145,7 +145,7 @@ def origins(upper, prefix=PREFIX):
                     or origin in taken):
                 raise files.Unmergeable(
                     f'{os.fsdecode(path)} says that it was'
-                    f' {os.fsdecode(redirect)!r}, which can not be')
+                    f' {os.fsdecode(redirect)!r}, which cannot be')
             renamed[path] = origin
             taken.add(origin)
     return renamed

@@ -91,7 +91,7 @@ class LiveMigrationTest(base.FlexMemTestCase):
         host = self.host_of(server_id)
         response = self.admin_servers.live_migrate_server(
             server_id, host=None, block_migration='auto').response
-        self.assertIn('a FlexMem instance can not be migrated live',
+        self.assertIn('a FlexMem instance cannot be migrated live',
                       self._details(server_id,
                                     response['x-openstack-request-id']))
         waiters.wait_for_server_status(self.servers, server_id, 'ACTIVE')

@@ -14,7 +14,7 @@
 
 Says on standard output and on the console what came of it: the name, "done" or
 the error's name, and how many bytes of the device read otherwise than before,
-through the guest's page cache and past it ("-" if it can not be read). The
+through the guest's page cache and past it ("-" if it cannot be read). The
 console has it without these numbers first, as the guest may not live to count.
 """
 

@@ -113,7 +113,7 @@ class RootfsDriverTest(testtools.TestCase):
         self.assertEqual('ext4', self.chosen('ext4', ('erofs', 'ext4')))
         e = self.assertRaises(exception.ImageRefused, self.chosen, 'erofs',
                               ('ext4',))
-        self.assertIn('can not mount erofs with DAX', str(e))
+        self.assertIn('cannot mount erofs with DAX', str(e))
 
     def test_what_it_can_not_have(self):
         for odd, said in (({'longest_names': 1}, 'names of 255 bytes'),

@@ -111,7 +111,7 @@ class NovaTest(StatusTest):
             ('nova', 'nova.conf.compute', 'nova.conf.libvirt'))
         with mock.patch.dict(sys.modules, hidden):
             checks = self.checks()
-            self.assert_failure('can not be imported', checks._check_nova())
+            self.assert_failure('cannot be imported', checks._check_nova())
             self.assert_failure('not checked', checks._check_configuration())
             self.assert_success(checks._check_base_store())
 

@@ -208,12 +208,12 @@ class MergeTest(testtools.TestCase):
         for number, redirect in enumerate((b'/a/../..', b'..', b'/', b'//a',
                                            b'/a\0b', b'a\0')):
             path = self.make(f'upper/d{number}/', redirect=redirect)
-            self.assert_unmergeable('which can not be')
+            self.assert_unmergeable('which cannot be')
             os.rmdir(path)
         self.make('target/a/')
         self.make('upper/one/', redirect=b'a')
         self.make('upper/two/', redirect=b'a')
-        self.assert_unmergeable('which can not be')
+        self.assert_unmergeable('which cannot be')
 
     def test_redirect_by_a_symbolic_link(self):
         outside = self.make('outside/file')

@@ -142,7 +142,7 @@ class RefusedTest(SourceTest):
 
     def test_bad_sectors(self):
         e = self.assertRaises(exception.BuildFailed, self.inspect, _BAD_DISK)
-        self.assertIn(f'{_BAD_DISK} can not be read: Input/output error',
+        self.assertIn(f'{_BAD_DISK} cannot be read: Input/output error',
                       str(e))
 
     def inspect_failing(self, **kwargs):

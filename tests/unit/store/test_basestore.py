@@ -657,7 +657,7 @@ class UnusableTest(StoreTest):
         self.assertEqual([], self.store.keys())
 
     def test_disk_that_fails(self):
-        """A base that can not be looked at is not one that is not there."""
+        """A base that cannot be looked at is not one that is not there."""
         samples.publish(self.store, _A)
         self.store.name('an-image', _A)
 

@@ -261,7 +261,7 @@ class ScansTest(ksm_files.KsmFilesTestCase):
         self.scans = scans.Scans(self.scans._group, self)
         self.scans.start()
         self.addCleanup(self.scans.stop)
-        self.wait(lambda: 'can not be run as root' in self.log.output)
+        self.wait(lambda: 'cannot be run as root' in self.log.output)
 
     def _no_helper(self):
         raise OSError('no sudo')
