@@ -118,7 +118,7 @@ install_nova_flexmem() {
     local profile wanted=(--editable '.[demo]')
     if ! git rev-parse --quiet --verify HEAD > /dev/null 2>&1; then
         # pbr takes the version from git; this tree came without it
-        export PBR_VERSION=0.0.0
+        export PBR_VERSION=1.0.0.dev0
     fi
     for profile in "$@"; do
         if [[ $profile == test ]]; then
