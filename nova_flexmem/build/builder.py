@@ -279,7 +279,7 @@ class _Build:
 
     def _write_kernel(self, kernel):
         archive = self._path('archive')
-        initramfs.build(archive, kernel.modules, self._folder)
+        initramfs.build(archive, kernel.modules)
         handover.write_initramfs_file(self._path('base/initramfs'),
                                       kernel.image, archive)
         os.unlink(archive)

@@ -13,28 +13,35 @@
 """The guest's initramfs: a static busybox, the kernel's modules and one /init.
 
 Nothing in it knows a distribution. It is the same, byte for byte, for the
-same kernel and the same version of this package.
+same kernel, busybox and version of this package.
 """
 
 import os
+import stat
 
+from nova_flexmem.build import cpio
 from nova_flexmem import exception
-from nova_flexmem import files
 from nova_flexmem import guest
-from nova_flexmem import process
 
 BUSYBOX = '/bin/busybox'
 
 _APPLETS = ('sh', 'cat', 'chown', 'chroot', 'echo', 'grep', 'insmod', 'ln',
             'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
             'sleep', 'stat', 'switch_root', 'sync', 'tr')
-_FOLDERS = ('bin', 'dev', 'modules', 'proc', 'run', 'sys')
+_FOLDERS = ('.', 'bin', 'dev', 'modules', 'proc', 'run', 'sys')
 _INIT = os.path.join(os.path.dirname(guest.__file__), 'init')
-_PIECE_BYTES = 64 << 10
-_LIMITS = process.Limits(file_size_bytes=1 << 30, cpu_s=60)
+
+#: Where /init finds the modules, and the order to load them in.
+_MODULE = 'modules/{}.ko'
+_ORDER = 'modules/order'
+
+_FOLDER_MODE = stat.S_IFDIR | 0o755
+_PROGRAM_MODE = stat.S_IFREG | 0o755
+_FILE_MODE = stat.S_IFREG | 0o644
+_LINK_MODE = stat.S_IFLNK | 0o777
 
 
-def build(path, modules, folder):
+def build(path, modules):
     """Write an initramfs.
 
     It is not compressed: guests take it from the host's page cache, and would
@@ -42,29 +49,41 @@ def build(path, modules, folder):
 
     :param path: the file to write, a newc archive
     :param modules: (name, content) of each module, in the order of loading
-    :param folder: an empty folder to work in
-    :raises: ProgramFailed if busybox or cpio can't be used; OSError
+    :raises: ProgramFailed if busybox cannot be used; OSError
     """
-    root = os.path.join(folder, 'initramfs')
-    for name in _FOLDERS:
-        os.makedirs(os.path.join(root, name))
-    busybox = _busybox()
+    archive = cpio.pack(_members(modules))
+    with open(path, 'xb') as f:
+        f.write(archive)
+
+
+def read_modules(archive):
+    """Return the modules of an initramfs, as build() takes them.
+
+    :param archive: the initramfs, bytes
+    :returns: (name, content) of each module, in the order of loading
+    :raises: ValueError if it is not an initramfs that build() made
+    """
+    members = cpio.unpack(archive)
+    try:
+        return tuple((name.removesuffix('.ko'), members[f'modules/{name}'])
+                     for name in members[_ORDER].decode().splitlines())
+    except KeyError as e:
+        raise ValueError(f'the initramfs has no {e.args[0]}')
+
+
+def _members(modules):
+    """Return what cpio.pack() takes; a folder comes before its files."""
     with open(_INIT, 'rb') as f:
         init = f.read()
-    _install(busybox, os.path.join(root, 'bin', 'busybox'))
-    for applet in _APPLETS:
-        os.symlink('busybox', os.path.join(root, 'bin', applet))
-    _install(init, os.path.join(root, 'init'))
-    for name, content in modules:
-        with open(os.path.join(root, 'modules', f'{name}.ko'), 'wb') as f:
-            f.write(content)
     order = ''.join(f'{name}.ko\n' for name, _content in modules).encode()
-    with open(os.path.join(root, 'modules', 'order'), 'wb') as f:
-        f.write(order)
-    names = _archive(root, path)
-    _check(path, names, [busybox, init, order, *(
-        content for _name, content in modules)])
-    files.discard(root)
+    return sorted([
+        *((name, _FOLDER_MODE, b'') for name in _FOLDERS),
+        *((f'bin/{name}', _LINK_MODE, b'busybox') for name in _APPLETS),
+        ('bin/busybox', _PROGRAM_MODE, _busybox()),
+        ('init', _PROGRAM_MODE, init),
+        *((_MODULE.format(name), _FILE_MODE, content)
+          for name, content in modules),
+        (_ORDER, _FILE_MODE, order)])
 
 
 def _busybox():
@@ -80,45 +99,3 @@ def _busybox():
             program=BUSYBOX, reason='it is not linked statically; install'
             ' busybox-static')
     return busybox
-
-
-def _install(content, path):
-    # shutil's errors name what is copied where the target's disk is full
-    with open(path, 'xb') as f:
-        f.write(content)
-    os.chmod(path, 0o755)
-
-
-def _archive(root, path):
-    """Write the archive of a folder; returns the names in it."""
-    names = ['.']
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        names += [os.path.relpath(os.path.join(folder, name), root)
-                  for name in sorted([*folders, *files])]
-    names.sort()
-    for name in names:
-        member = os.path.join(root, name)
-        if not os.path.islink(member):  # whatever the umask is
-            mode = 0o755 if os.stat(member).st_mode & 0o100 else 0o644
-            os.chmod(member, mode)
-        os.utime(member, (0, 0), follow_symlinks=False)
-    process.run('cpio', '--quiet', '-o', '-H', 'newc', '--reproducible',
-                '-R', '0:0', '-C', str(_PIECE_BYTES), '-D', root, '-F', path,
-                stdin='\n'.join(names), timeout_s=60, limits=_LIMITS)
-    return names
-
-
-def _check(path, names, contents):
-    """Check that an archive has all that it should have.
-
-    cpio writes zeros for what it can't read of a file, and ends well.
-    """
-    found = process.run('cpio', '--quiet', '-t', '-F', path, timeout_s=60,
-                        limits=_LIMITS).splitlines()
-    with open(path, 'rb') as f:
-        archive = f.read()
-    if found != names or not all(map(archive.__contains__, contents)):
-        raise exception.ProgramFailed(
-            program='cpio', reason='it could not read all that goes into'
-            f' {path}; if the disk there fails, the kernel\'s log says so')

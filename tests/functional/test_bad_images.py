@@ -91,7 +91,7 @@ class BadImagesTest(testtools.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        for program in ('guestfish', 'qemu-img', 'cpio'):
+        for program in ('guestfish', 'qemu-img'):
             if not process.available(program):
                 raise cls.skipException(f'{program} is not installed')
         cls._folder = tempfile.mkdtemp(prefix='flexmem-bad-images-')

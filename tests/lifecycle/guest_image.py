@@ -29,9 +29,11 @@ import itertools
 import os
 import re
 import shutil
+import stat
 import struct
 import sys
 
+from nova_flexmem.build import cpio
 from nova_flexmem.demo import cache
 from nova_flexmem.demo import shell
 from nova_flexmem.image import kernel
@@ -220,13 +222,22 @@ def _make_initramfs(path, folder, root, release):
         shutil.copy(os.path.join(root, 'lib/modules', release, module),
                     os.path.join(folder, 'modules'))
     _write(folder, 'modules/order', ''.join(order))
-    names = process.run('find', folder, '-mindepth', '1', '-printf', '%P\n',
-                        timeout_s=_TIMEOUT_S)
-    archive = f'{folder}.cpio'
-    process.run('cpio', '--quiet', '-o', '-H', 'newc', '-R', '0:0', '-D',
-                folder, '-F', archive, stdin=names, timeout_s=_TIMEOUT_S)
-    with open(archive, 'rb') as reading, gzip.open(path, 'xb') as writing:
-        shutil.copyfileobj(reading, writing)
+    with gzip.open(path, 'xb') as f:
+        f.write(cpio.pack(_members(folder)))
+
+
+def _members(folder):
+    """Yield what cpio.pack() takes, of all that is in a folder."""
+    for parent, folders, names in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in folders + names):
+            mode = os.lstat(path).st_mode
+            content = b''
+            if stat.S_ISLNK(mode):
+                content = os.readlink(path).encode()
+            elif stat.S_ISREG(mode):
+                with open(path, 'rb') as f:
+                    content = f.read()
+            yield os.path.relpath(path, folder), mode, content
 
 
 def _make_disk(folder, root):
