@@ -40,6 +40,7 @@ from nova_flexmem.image import sparse
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
+from nova_flexmem.store import locks
 from nova_flexmem.store import room
 
 LOG = log.getLogger(__name__)
@@ -92,16 +93,16 @@ def build(store, image, options=Options(), progress=lambda *_: None):
         allow_backing_chain=options.allow_backing_chain)
     sha256 = source.digest(found,
                            lambda part: progress('reading the image', part))
-    key = basestore.key_of(sha256, options.rootfs, options.scope)
-    with _locked(store, key, progress):
-        published = store.get(key)
+    image_key = basestore.image_key(sha256, options.rootfs, options.scope)
+    with _locked(store, image_key, progress):
+        published = store.built_from(sha256, options.rootfs, options.scope)
         if published is not None:
             return published, False
-        with store.build_folder(key) as folder:
+        with store.build_folder(image_key) as folder:
             try:
                 with store.reporting():
-                    _Build(store, found, sha256, key, folder, options,
-                           progress).run()
+                    key = _Build(store, found, sha256, folder, options,
+                                 progress).run()
             except exception.ProgramFailed as e:
                 with store.reporting():  # was it this, or the disk?
                     diskerrors.try_out(os.path.join(folder, 'trial'),
@@ -124,21 +125,20 @@ def clean(store):
 def _locked(store, key, progress):
     """Return the key's lock as a context manager; says if it has to wait."""
     try:
-        with store.lock(key, blocking=False):
+        with store.lock(locks.BUILD, key, blocking=False):
             pass
     except lockutils.AcquireLockFailedException:
         progress('waiting for another build of this image', None)
-    return store.lock(key)
+    return store.lock(locks.BUILD, key)
 
 
 class _Build:
     """One build: its stages share the folder and what they found out."""
 
-    def __init__(self, store, found, sha256, key, folder, options, progress):
+    def __init__(self, store, found, sha256, folder, options, progress):
         self._store = store
         self._source = found
         self._sha256 = sha256
-        self._key = key
         self._folder = folder
         self._options = options
         self._progress = progress
@@ -172,7 +172,7 @@ class _Build:
             self._progress('measuring the files', None)
             content = rootfs_module.measure(a)
             driver = self._rootfs_driver(kernel, content)
-            identity = basestore.uuid_of(self._sha256, driver.name)
+            identity = basestore.format_1_uuid(self._sha256, driver.name)
             self._make_root(a, driver, target.device, content, identity)
         os.unlink(copy)
         self._progress('writing the initramfs', None)
@@ -182,8 +182,10 @@ class _Build:
         files = {basefiles.ROOT_PMEM: root_pmem,
                  basefiles.KERNEL: basefiles.File.of(self._path('base/kernel')),
                  basefiles.INITRAMFS: basefiles.File.of(self._path('base/initramfs'))}
+        key = basestore.key_of(root_pmem.sha256, self._sha256,
+                               self._options.scope)
         basefiles.Manifest(
-            format=basefiles.FORMAT, key=self._key, uuid=identity,
+            format=basefiles.FORMAT, key=key, uuid=identity,
             image_sha256=self._sha256, image_format=self._source.format,
             image_virtual_size_bytes=self._source.virtual_size_bytes,
             distro=f'{system.distro} {system.version}',
@@ -194,11 +196,12 @@ class _Build:
             built_at=datetime.datetime.now(datetime.UTC).isoformat(
                 timespec='seconds'),
             built_by=version.VersionInfo('nova-flexmem').release_string(),
-            scope=self._options.scope,
+            scope=self._options.scope, rootfs_asked=self._options.rootfs,
         ).write(self._path('base/manifest.json'))
         self._progress('publishing the base', None)
         self._make_room(room.allocated_bytes(self._target))
-        self._store.publish(self._target, self._key)
+        self._store.publish(self._target, key)
+        return key
 
     def _path(self, name):
         return os.path.join(self._folder, name)

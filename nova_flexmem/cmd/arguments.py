@@ -90,7 +90,7 @@ def image(parsed_args, conf, progress):
     builder.clean(opened)
     built, _new = builder.build(opened, path,
                                 builder.Options.from_conf(conf), progress)
-    checked = opened.check(built.key)
+    checked = opened.ensure_verified(built.key)
     return kinds.Image(path, checked.manifest.image_format,
                        checked.manifest.image_virtual_size_bytes,
                        domain.Boot.of(checked))

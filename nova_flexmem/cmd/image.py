@@ -120,7 +120,7 @@ class Build(_StoreCommand, show.ShowOne):
             built, new = builder.build(opened, parsed_args.source, options,
                                        reporter)
         if parsed_args.name:
-            opened.name(parsed_args.name, built.key)
+            opened.set_name(parsed_args.name, built.key)
         facts, values = _describe(built, opened)
         return ('built', *facts), (new, *values)
 
@@ -131,6 +131,7 @@ class List(_StoreCommand, lister.Lister):
     def take_action(self, parsed_args):
         opened = self.look_at_store()
         rows = []
+        users = opened.users_of_all()
         for key in opened.keys():
             try:
                 manifest = opened.require(key).manifest
@@ -144,8 +145,8 @@ class List(_StoreCommand, lister.Lister):
                 key, manifest.distro, manifest.kernel_release,
                 manifest.rootfs,
                 round(manifest.files[basefiles.ROOT_PMEM].size_bytes / MIB),
-                len(opened.users(key)), manifest.built_at,
-                ' '.join(opened.names(key))))
+                len(users.get(key, ())), manifest.built_at,
+                ' '.join(opened.names_of(key))))
         return ('Base', 'System', 'Kernel', 'Rootfs', 'Size MiB', 'Users',
                 'Built at', 'Names'), rows
 
@@ -158,7 +159,7 @@ class Show(_BaseCommand, show.ShowOne):
         key = opened.find(parsed_args.base)
         facts, values = _describe(opened.require(key), opened)
         return ((*facts, 'users', 'unused_s'),
-                (*values, opened.users(key), round(opened.unused_s(key))))
+                (*values, opened.users(key), round(opened.unused_s()[key])))
 
 
 class Verify(_StoreCommand):
@@ -235,7 +236,7 @@ def _describe(found, opened):
     """
     manifest = found.manifest
     facts = {
-        'base': manifest.key, 'names': opened.names(found.key),
+        'base': manifest.key, 'names': opened.names_of(found.key),
         'scope': manifest.scope, 'path': found.path,
         'uuid': manifest.uuid, 'system': manifest.distro,
         'kernel': manifest.kernel_release,

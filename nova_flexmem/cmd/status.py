@@ -192,11 +192,6 @@ class Checks(upgradecheck.UpgradeCommands):
         said = []
         for key in keys:
             folder = os.path.join(store.folder('bases'), key)
-            if basefiles.outdated(folder):
-                said.append((_WARNING, f'base {key} was made by an older'
-                             ' version; its image is built again when it is'
-                             ' next asked for'))
-                continue
             try:
                 basefiles.Base(folder).states()
             except exception.BaseDamaged as e:

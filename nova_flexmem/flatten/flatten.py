@@ -248,7 +248,7 @@ class _Flatten:
         """
         if self._options.image_sha256:
             return
-        if lower_uuid in {basestore.uuid_of(self._sha256, rootfs)
+        if lower_uuid in {basestore.format_1_uuid(self._sha256, rootfs)
                           for rootfs in (kernel.EROFS, kernel.EXT4)}:
             return
         for key in self._store.keys():

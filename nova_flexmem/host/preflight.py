@@ -28,6 +28,7 @@ from nova_flexmem.host import place
 from nova_flexmem.host import qemu
 from nova_flexmem import process
 from nova_flexmem.store import basestore
+from nova_flexmem.store import locks
 
 #: Programs that are run on the host, and what brings them (Debian's names).
 _PROGRAMS = {'qemu-system-x86_64': 'qemu-system-x86',
@@ -68,7 +69,8 @@ def check(conf):
     findings = [_try('host', _host), _try('programs', _programs)]
     try:
         store = basestore.Store(conf.flexmem.store_path)
-        with store.lock(_KEY), store.build_folder(_KEY) as folder:
+        with (store.lock(locks.BUILD, _KEY),
+              store.build_folder(_KEY) as folder):
             findings += [
                 _try('store', place.check, store),
                 _try('delta', _delta, folder),

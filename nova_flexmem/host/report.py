@@ -79,10 +79,10 @@ def _base(store, key):
             'system': manifest.product, 'rootfs': manifest.rootfs,
             'size': _mib(room.allocated_bytes(
                 os.path.join(store.folder('bases'), key))),
-            'names': ' '.join(store.names(key)) or 'none',
+            'names': ' '.join(store.names_of(key)) or 'none',
             'users': ' '.join(users) or 'none'}
         if not users:
-            facts['unused for'] = f'{store.unused_s(key):.0f} s'
+            facts['unused for'] = f'{store.unused_s()[key]:.0f} s'
     except (exception.FlexMemException, OSError) as e:
         return {'error': str(e)}
     return facts

@@ -21,8 +21,10 @@ import uuid
 from nova_flexmem import exception
 from nova_flexmem.store import superblock
 
-#: Grows when bases are made in another way: older ones are built anew.
-FORMAT = 1
+#: Grows when bases are made in another way. Older ones stay of use: instances
+#: run on them, and their deltas fit no other layout.
+FORMAT = 2
+_FORMATS = (1, FORMAT)
 
 #: For what is in kernel and initramfs see handover.
 ROOT_PMEM, KERNEL, INITRAMFS = FILES = ('root.pmem', 'kernel', 'initramfs')
@@ -65,6 +67,10 @@ class Manifest:
         device's arguments
     :ivar files: {name: File} of the base directory, without the manifest
     :ivar scope: who shares the base, part of the key; empty: everybody
+    :ivar rootfs_asked: the setting of [flexmem] rootfs that it was built with;
+        '' in format 1
+    :ivar boot_id: which /init and hand-over code its kernel and initramfs
+        have, see build.bootfiles; '' in format 1
     """
 
     format: int
@@ -85,6 +91,8 @@ class Manifest:
     built_at: str
     built_by: str
     scope: str = ''
+    rootfs_asked: str = ''
+    boot_id: str = ''
 
     def write(self, path):
         """Write manifest.json: the fields, and their own digest."""
@@ -114,10 +122,11 @@ class Manifest:
         except _UNUSABLE as e:
             raise exception.BaseDamaged(
                 path=path, key=key, reason=f'not a usable manifest ({e})')
-        if manifest.key != key or manifest.format != FORMAT:
+        if manifest.key != key or manifest.format not in _FORMATS:
             raise exception.BaseDamaged(
                 path=path, key=key, reason=f'it is of base {manifest.key},'
-                f' format {manifest.format}')
+                f' format {manifest.format}; this version of nova-flexmem'
+                f' knows formats {_FORMATS[0]} to {FORMAT}')
         return manifest
 
     def _check(self):
@@ -138,18 +147,6 @@ def _digest(fields):
         json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def outdated(path):
-    """Return whether a base is of an older format, so not of use any more.
-
-    :param path: the base directory
-    """
-    try:
-        with open(os.path.join(path, MANIFEST), encoding='utf-8') as f:
-            return json.load(f)['format'] < FORMAT
-    except _UNUSABLE:
-        return False  # damaged, which Base says
-
-
 class Base:
     """A published base.
 
@@ -161,6 +158,11 @@ class Base:
         self.path = path
         self.key = os.path.basename(path)
         self.manifest = Manifest.read(os.path.join(path, MANIFEST), self.key)
+
+    @property
+    def layout(self):
+        """What its files' inode numbers follow from: root.pmem's SHA-256."""
+        return self.manifest.files[ROOT_PMEM].sha256
 
     def file(self, name):
         """Return the path of one of FILES."""

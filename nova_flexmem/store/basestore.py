@@ -16,7 +16,8 @@
 
     STORE/bases/KEY/           published bases, immutable
     STORE/builds/KEY.RANDOM/   builds and removals under way
-    STORE/locks/               one lock per key
+    STORE/boot/KEY.ID/         boot files that were made anew for a base
+    STORE/locks/               the locks
     STORE/uses/KEY/USER        one empty file per user of a base
     STORE/uses/KEY.clock       when that changed, by the time since the boot
     STORE/verified/KEY         the state in which a base was last verified
@@ -42,7 +43,7 @@ from nova_flexmem import exception
 from nova_flexmem import files
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import diskerrors
-from nova_flexmem.store import lockcheck
+from nova_flexmem.store import locks
 from nova_flexmem.store import names
 from nova_flexmem.store import room
 from nova_flexmem.store import uses
@@ -50,43 +51,56 @@ from nova_flexmem.store import verified
 
 LOG = log.getLogger(__name__)
 
-_FOLDERS = ('bases', 'builds', 'locks', 'uses', 'verified', 'names',
+_FOLDERS = ('bases', 'builds', 'boot', 'locks', 'uses', 'verified', 'names',
             'downloads', 'appliance')
 _KEY = re.compile(r'[0-9a-f]{32}')
 _NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
 
 
-def key_of(image_sha256, rootfs, scope=''):
-    """Return the key of the base that an image becomes.
+def image_key(image_sha256, rootfs, scope=''):
+    """Return what stands for the build of a base: its lock and its folder.
+
+    Bases of format 1 have it as their key.
 
     :param image_sha256: what source.digest returned
     :param rootfs: the root filesystem asked for
     :param scope: who shares the base; any text
     """
-    text = f'{basefiles.FORMAT} {rootfs} {image_sha256}'
+    return _digest(f'1 {rootfs} {image_sha256}', scope)
+
+
+def key_of(root_sha256, image_sha256, scope=''):
+    """Return the key of a base, which is known once it is built.
+
+    It names the layout: two layouts of one image are two bases.
+
+    :param root_sha256: of root.pmem
+    """
+    return _digest(f'2 {root_sha256} {image_sha256}', scope)
+
+
+def format_1_uuid(image_sha256, rootfs):
+    """Return the uuid that bases of an image have in format 1.
+
+    It is the same for all layouts of the image.
+
+    :param rootfs: the root filesystem that the base has
+    """
+    return str(uuid.uuid5(_NAMESPACE, f'{rootfs} {image_sha256}'))
+
+
+def _digest(text, scope):
     if scope:
         text += f' {scope}'
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def uuid_of(image_sha256, rootfs):
-    """Return the uuid of the root filesystem of the base of an image.
-
-    Overlays note it in their delta, and mount on no other one. So it is the
-    same on all hosts, whoever shares the base, and of whatever format that is.
-
-    :param image_sha256: what source.digest returned
-    :param rootfs: the root filesystem that it has
-    """
-    return str(uuid.uuid5(_NAMESPACE, f'{rootfs} {image_sha256}'))
 
 
 class Store:
     """The base store in a folder; makes it if it is not there.
 
     :param read_only: only look at it; then it need not be there
-    :raises: StoreUnusable, also for root where it is another user's: files of
-        root in it would be in that user's way
+    :raises: StoreUnusable, also for root where another user owns it: files
+        created by root would block that user
     """
 
     def __init__(self, path, *, read_only=False):
@@ -97,27 +111,22 @@ class Store:
         if not read_only:
             with self.reporting():
                 self._make()
-            lockcheck.check(self.folder('locks'))
+            locks.check(self.folder('locks'))
 
     def _make(self):
         os.makedirs(self.path, exist_ok=True)
         owner = os.stat(self.path).st_uid
         if os.geteuid() == 0 != owner:
             raise exception.StoreUnusable(
-                store=self.path, reason=f'it belongs to user {owner}, in whose'
-                ' way files of root would be; run this as that user, or with'
-                ' another store')
+                store=self.path, reason=f'it is owned by user {owner}; files'
+                ' created by root would block that user. Run this as that'
+                ' user, or choose another store')
         for name in _FOLDERS:
             os.makedirs(os.path.join(self.path, name), exist_ok=True)
 
     def exists(self):
         """Return whether the store has been made."""
-        with self.reporting():
-            try:
-                os.stat(self.folder('bases'))
-            except FileNotFoundError:
-                return False
-        return True
+        return self._is_there(self.folder('bases'))
 
     def is_own(self):
         """Return whether a store that exists is this user's."""
@@ -133,35 +142,37 @@ class Store:
         return os.path.join(self.path, name)
 
     @contextlib.contextmanager
-    def lock(self, key, blocking=True):
-        """Hold the lock of a key; a context manager.
+    def lock(self, kind, key, blocking=True):
+        """Hold a lock; see locks.
 
         :raises: lockutils.AcquireLockFailedException if another holds it
             and blocking is false; StoreUnusable
         """
         with contextlib.ExitStack() as stack:
             with self.reporting():
-                stack.enter_context(lockutils.lock(
-                    f'flexmem-{key}', external=True,
-                    lock_path=self.folder('locks'), blocking=blocking))
+                stack.enter_context(locks.hold(self.folder('locks'), kind,
+                                               key, blocking))
             yield
+
+    # -- bases
 
     def get(self, key):
         """Return the Base of a key, or None.
 
-        :raises: BaseDamaged if it can't be used; StoreUnusable
+        :raises: BaseDamaged if its manifest cannot be used; StoreUnusable
         """
-        return basefiles.Base(self._path(key)) if self._has(key) else None
+        path = self._path(key)
+        return basefiles.Base(path) if self._is_there(path) else None
 
     def require(self, key):
         """Return the Base of a key.
 
-        :raises: BaseNotFound, BaseDamaged
+        :raises: BaseNotFound, BaseDamaged, StoreUnusable
         """
-        found = self.get(key)
-        if found is None:
+        base = self.get(key)
+        if base is None:
             raise exception.BaseNotFound(key=key, store=self.path)
-        return found
+        return base
 
     def keys(self):
         """Return the keys of all published bases, sorted."""
@@ -175,17 +186,47 @@ class Store:
 
         :raises: BaseNotFound, BaseAmbiguous
         """
-        found = [key for key in self.keys()
-                 if beginning and key.startswith(beginning)]
-        if len(found) > 1:
+        matches = [key for key in self.keys()
+                   if beginning and key.startswith(beginning)]
+        if len(matches) > 1:
             raise exception.BaseAmbiguous(key=beginning, store=self.path)
-        if not found:
+        if not matches:
             raise exception.BaseNotFound(key=beginning, store=self.path)
-        return found[0]
+        return matches[0]
+
+    def usable(self):
+        """Return the bases whose manifests can be used, sorted by key."""
+        bases = []
+        for key in self.keys():
+            with contextlib.suppress(exception.BaseNotFound,
+                                     exception.BaseDamaged):
+                bases.append(self.require(key))
+        return bases
+
+    def built_from(self, image_sha256, rootfs_asked, scope=''):
+        """Return the base that an image was built into, or None.
+
+        Of several layouts, the one with the most users; of these, the newest.
+
+        :param rootfs_asked: the setting of [flexmem] rootfs
+        """
+        old_key = image_key(image_sha256, rootfs_asked, scope)
+        return max(
+            (base for base in self.usable()
+             if base.key == old_key or
+             (base.manifest.image_sha256, base.manifest.scope)
+             == (image_sha256, scope) and base.manifest.format > 1 and
+             rootfs_asked in (base.manifest.rootfs_asked,
+                              base.manifest.rootfs)),
+            key=lambda base: (len(self.recorded_users(base.key)),
+                              base.manifest.built_at), default=None)
 
     @contextlib.contextmanager
     def build_folder(self, key):
-        """Give a folder to build in; what is left in it at the end goes."""
+        """Give a folder to build in; what is left in it at the end goes.
+
+        The caller holds the lock BUILD of the key.
+        """
         path = self._build_path(key)
         with self.reporting():
             os.mkdir(path, 0o700)
@@ -197,16 +238,25 @@ class Store:
     def publish(self, folder, key):
         """Make a finished base directory appear under its key, at once.
 
-        The caller holds the key's lock.
+        A whole base that is there under the key already stays, and so shares
+        its pages with those who use it. A damaged one is replaced; guests
+        that map it keep it until they end.
         """
-        with self.reporting():
+        with self.lock(locks.BASE, key), self.reporting():
+            if self._is_whole(key):
+                return
             for name in (*basefiles.FILES, basefiles.MANIFEST):
                 path = os.path.join(folder, name)
                 os.chmod(path, 0o444)
                 files.sync(path)
             os.chmod(folder, 0o755)
             files.sync(folder)
-            self._uses.begin(key)
+            if self._is_there(self._path(key)):
+                LOG.warning('Replacing the damaged base %s', key)
+                self._verified.forget(key)
+                self._discard(key)
+            else:
+                self._uses.begin(key)
             os.rename(folder, self._path(key))
             files.sync(self.folder('bases'))
 
@@ -216,36 +266,41 @@ class Store:
             builds = os.listdir(self.folder('builds'))
         for name in builds:
             with contextlib.suppress(lockutils.AcquireLockFailedException):
-                with self.lock(name.partition('.')[0], blocking=False):
+                with self.lock(locks.BUILD, name.partition('.')[0],
+                               blocking=False):
                     LOG.info('Removing the leftover build %s', name)
                     files.discard(os.path.join(self.folder('builds'), name))
 
-    def check(self, key):
-        """Return a base that a guest may start from.
+    # -- whether they are whole
 
-        Its bytes are read again once per boot of the host, and whenever its
-        files were touched.
+    def is_verified(self, key):
+        """Return whether a base is known to be whole.
 
-        :raises: BaseNotFound, BaseDamaged
-        """
-        found = self.require(key)
-        if not self._verified.holds(found):
-            with self.reporting():
-                self._verified.verify(found)
-        return found
-
-    def verified(self, key):
-        """Return whether check() would find a base right at once.
+        Its bytes were read since the host booted, and its files were not
+        touched since.
 
         :raises: BaseNotFound, BaseDamaged
         """
         return self._verified.holds(self.require(key))
 
+    def ensure_verified(self, key):
+        """Return a base that a guest may start from.
+
+        Its bytes are read unless it is known to be whole.
+
+        :raises: BaseNotFound, BaseDamaged
+        """
+        base = self.require(key)
+        if not self._verified.holds(base):
+            with self.reporting():
+                self._verified.verify(base)
+        return base
+
     def verify(self, key, progress=None):
         """Read every byte of a base again, whatever is known about it.
 
-        One that is damaged is not known to be whole any more, so that
-        check() does not take it.
+        A damaged base is not known to be whole any more, so that no guest
+        starts from it.
 
         :param progress: called with the fraction done, 0 to 1
         :raises: BaseNotFound, BaseDamaged
@@ -263,45 +318,45 @@ class Store:
                     f' ({error.strerror})'})
             raise
 
-    def name(self, name, key):
+    # -- names
+
+    def set_name(self, name, key):
         """Let a name stand for a base, and for no other from now on.
 
         :param name: 1 to 255 letters, digits, ".", "_" or "-", else
             ValueError is raised
-        :raises: BaseNotFound, BaseDamaged
+        :raises: BaseNotFound, BaseDamaged, StoreUnusable
         """
-        with self.lock(key):
+        with self.lock(locks.BUILD, key), self.lock(locks.BASE, key):
             self.require(key)
             with self.reporting(), self.build_folder(key) as folder:
                 self._names.set(name, key, folder)
 
-    def named(self, name):
-        """Return the key of the base that a name stands for, or None.
-
-        None too if the base is of an older format: it is to be built anew.
-        """
+    def key_named(self, name):
+        """Return the key of the base that a name stands for, or None."""
         with self.reporting():
             key = self._names.get(name)
-        if key is None or not _KEY.fullmatch(key) or not self._has(key):
-            return None
-        return None if basefiles.outdated(self._path(key)) else key
+        return key if (key and _KEY.fullmatch(key)
+                       and self._is_there(self._path(key))) else None
 
-    def names(self, key):
+    def names_of(self, key):
         """Return the names of a base, sorted."""
         with self.reporting():
             return self._names.of(key)
 
+    # -- users
+
     def use(self, key, user):
         """Record that somebody (an instance's uuid) uses a base.
 
-        :returns: the Base, checked
-        :raises: BaseNotFound, BaseDamaged
+        :returns: the Base, verified
+        :raises: BaseNotFound, BaseDamaged, StoreUnusable
         """
-        with self.lock(key):
-            found = self.check(key)
+        with self.lock(locks.BASE, key):
+            base = self.ensure_verified(key)
             with self.reporting():
                 self._uses.add(key, user)
-        return found
+        return base
 
     def release(self, key, user):
         """Take the record of use() back; it is no error if there is none."""
@@ -314,34 +369,59 @@ class Store:
             return self._uses.users(key)
 
     def users(self, key):
-        """Return who uses a base: by record, or by mapping it right now.
+        """Return who uses a base; see users_of_all()."""
+        return self._users([key])[key]
+
+    def users_of_all(self):
+        """Return {key: who uses the base}, by record or by mapping it now.
 
         The QEMU of a recorded instance is not named again.
         """
-        recorded = self.recorded_users(key)
-        root_pmem = os.path.join(self._path(key), basefiles.ROOT_PMEM)
-        with self.reporting():
-            return recorded + [
-                f'process {pid}' for pid in uses.mapping(root_pmem)
-                if not uses.belongs_to(pid, recorded)]
+        return self._users(self.keys())
 
-    def unused_s(self, key):
-        """Return for how many seconds a base has been out of use."""
+    def _users(self, keys):
+        paths = {os.path.join(self._path(key), basefiles.ROOT_PMEM): key
+                 for key in keys}
+        users = {key: self.recorded_users(key) for key in keys}
         with self.reporting():
-            return 0.0 if self.users(key) else self._uses.unused_s(key)
+            for path, pids in uses.mapping(paths).items():
+                recorded = users[paths[path]]
+                users[paths[path]] = recorded + [
+                    f'process {pid}' for pid in pids
+                    if not uses.belongs_to(pid, recorded)]
+        return users
+
+    def unused_s(self):
+        """Return {key: seconds that the base has been out of use}."""
+        with self.reporting():
+            return {key: 0.0 if users else self._uses.unused_s(key)
+                    for key, users in self.users_of_all().items()}
+
+    # -- room
 
     def size_bytes(self):
         """Return how much disk bases, builds and the appliance take."""
-        return sum(room.allocated_bytes(self.folder(name))
-                   for name in ('bases', 'builds', 'downloads', 'appliance'))
+        return sum(room.allocated_bytes(self.folder(name)) for name in
+                   ('bases', 'builds', 'boot', 'downloads', 'appliance'))
 
     def remove(self, key):
         """Remove a base.
 
-        :raises: BaseInUse
+        :raises: BaseInUse, StoreUnusable
         """
-        with self.lock(key):
-            self._remove(key)
+        with self.lock(locks.BASE, key):
+            users = self.users(key)
+            if users:
+                raise exception.BaseInUse(key=key, users=', '.join(users))
+            with self.reporting():
+                self._names.drop(key)
+                self._verified.forget(key)
+                self._uses.end(key)
+                for name in os.listdir(self.folder('boot')):
+                    if name.partition('.')[0] == key:
+                        files.discard(os.path.join(self.folder('boot'), name))
+                self._discard(key)
+                files.sync(self.folder('bases'))
 
     def prune(self, minimum_age_s):
         """Remove the bases that have been out of use for long enough.
@@ -349,27 +429,27 @@ class Store:
         :returns: their keys
         """
         removed = []
-        for key in self.keys():
-            with self.lock(key):
-                if not self.users(key) and self.unused_s(key) >= minimum_age_s:
-                    self._remove(key)
+        for key, unused_s in self.unused_s().items():
+            if unused_s >= minimum_age_s:
+                with contextlib.suppress(exception.BaseInUse):  # by now
+                    self.remove(key)
                     removed.append(key)
         return removed
 
-    def _remove(self, key):
-        users = self.users(key)
-        if users:
-            raise exception.BaseInUse(key=key, users=', '.join(users))
+    def _discard(self, key):
+        """Take a base away at once, and then remove its files."""
         # as it is, not in a folder for it: a full disk has room for none
         leaving = self._build_path(key)
-        with self.reporting():
-            self._names.drop(key)
-            self._verified.forget(key)
-            self._uses.end(key)
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(self._path(key), leaving)
-            files.sync(self.folder('bases'))
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._path(key), leaving)
         files.discard(leaving)
+
+    def _is_whole(self, key):
+        try:
+            self.ensure_verified(key)
+        except (exception.BaseNotFound, exception.BaseDamaged):
+            return False
+        return True
 
     def _path(self, key):
         return os.path.join(self.folder('bases'), key)
@@ -378,11 +458,11 @@ class Store:
         return os.path.join(self.folder('builds'),
                             f'{key}.{uuid.uuid4().hex[:8]}')
 
-    def _has(self, key):
+    def _is_there(self, path):
         # os.path.isdir() would take a disk that fails for a missing base
         with self.reporting():
             try:
-                os.stat(self._path(key))
+                os.stat(path)
             except FileNotFoundError:
                 return False
         return True

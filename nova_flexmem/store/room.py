@@ -60,7 +60,7 @@ def make_room(store, needed_bytes, limit_bytes):
     surplus = wanted_bytes - limit_bytes
     if surplus <= 0:
         return []
-    ages_s = {key: store.unused_s(key) for key in store.keys()}
+    ages_s = store.unused_s()
     unused = sorted((key for key, age_s in ages_s.items()
                      if age_s >= _GRACE_S),
                     key=lambda key: ages_s[key], reverse=True)

@@ -42,7 +42,7 @@ class Uses:
         """Start the records of a base; its time out of use starts as well."""
         os.makedirs(self._of(key), exist_ok=True)
         os.utime(self._of(key))  # a build that was killed may have left it
-        self._note(key)
+        self._write_clock(key)
 
     def end(self, key):
         """Drop the records of a base that nobody uses."""
@@ -56,13 +56,13 @@ class Uses:
         record = self._record(key, user)
         os.makedirs(self._of(key), exist_ok=True)
         open(record, 'a').close()
-        self._note(key)
+        self._write_clock(key)
 
     def discard(self, key, user):
         """Take a record back, if there is one."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._record(key, user))
-            self._note(key)
+            self._write_clock(key)
 
     def users(self, key):
         """Return the recorded users of a base, sorted."""
@@ -83,23 +83,23 @@ class Uses:
             self.begin(key)
         changed_ns = os.stat(self._of(key)).st_mtime_ns
         by_clock_s = time.time() - changed_ns / 1e9
-        noted = self._noted(key)
-        if noted is None or noted[2] != changed_ns:
+        clock = self._read_clock(key)
+        if clock is None or clock[2] != changed_ns:
             return max(0.0, by_clock_s)
         now_s = hostboot.since_boot_s()
-        if noted[0] == hostboot.boot_id():
-            return now_s - noted[1]
+        if clock[0] == hostboot.boot_id():
+            return now_s - clock[1]
         return max(now_s, by_clock_s)
 
-    def _note(self, key):
+    def _write_clock(self, key):
         with contextlib.suppress(OSError):  # a full disk; the clock must do
-            noted = [hostboot.boot_id(), hostboot.since_boot_s(),
+            clock = [hostboot.boot_id(), hostboot.since_boot_s(),
                      os.stat(self._of(key)).st_mtime_ns]
             with open(self._clock(key), 'w', encoding='ascii') as f:
-                json.dump(noted, f)
+                json.dump(clock, f)
 
-    def _noted(self, key):
-        """Return what _note() wrote, or None."""
+    def _read_clock(self, key):
+        """Return what _write_clock() wrote, or None."""
         try:
             with open(self._clock(key), encoding='ascii') as f:
                 boot_id, since_boot_s, changed_ns = json.load(f)
@@ -119,26 +119,39 @@ class Uses:
         return os.path.join(self._of(key), user)
 
 
-def mapping(path):
-    """Return the ids of the processes that map a file.
+def mapping(paths):
+    """Return {path: ids of the processes that map the file}.
 
-    Processes of other users are seen by root alone.
+    /proc is read once for all of them. Processes of other users are seen by
+    root alone.
     """
-    path = os.path.realpath(path)  # as the kernel names it
-    try:
-        inode = f' {os.stat(path).st_ino} '
-    except FileNotFoundError:
-        return []
-    pids = []
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/maps') as f:
-                if any(inode in line and line.rstrip('\n').endswith(path)
-                       for line in f):
-                    pids.append(pid)
-        except OSError:
-            continue  # it ended, or we may not look
+    pids: dict[str, list[str]] = {path: [] for path in paths}
+    by_inode: dict[str, list[str]] = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            by_inode.setdefault(str(os.stat(path).st_ino), []).append(path)
+    for pid in filter(str.isdigit, os.listdir('/proc') if by_inode else ()):
+        with contextlib.suppress(OSError):  # it ended, or we may not look
+            for path in _mapped(pid, by_inode):
+                pids[path].append(pid)
     return pids
+
+
+def _mapped(pid, by_inode):
+    """Return which of some files a process maps.
+
+    :param by_inode: {inode number: paths}
+    """
+    mapped: set[str] = set()
+    with open(f'/proc/{pid}/maps') as f:
+        for line in f:
+            # address perms offset dev inode path, see proc(5)
+            fields = line.rstrip('\n').split(None, 5)
+            if len(fields) == 6 and fields[4] in by_inode:
+                # as the kernel names it, which follows symbolic links
+                mapped.update(path for path in by_inode[fields[4]]
+                              if fields[5].endswith(os.path.realpath(path)))
+    return mapped
 
 
 def belongs_to(pid, users):

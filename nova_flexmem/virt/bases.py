@@ -37,6 +37,7 @@ from nova_flexmem import exception
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
+from nova_flexmem.store import locks
 from nova_flexmem.store import room
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import layered
@@ -176,7 +177,7 @@ class Bases:
 
         :returns: the Base, checked
         """
-        if not self.store.verified(base.key):
+        if not self.store.is_verified(base.key):
             worker.call('check', self._group, key=base.key)
         return self.store.use(base.key, instance.uuid)
 
@@ -248,11 +249,11 @@ class Bases:
                 if self._group.share_scope == 'project' else '')
 
     def _named(self, name):
-        key = self.store.named(name)
+        key = self.store.key_named(name)
         return None if key is None else self.store.get(key)
 
     def _locked(self, name):
-        return self.store.lock(f'need-{name}')
+        return self.store.lock(locks.NEED, name)
 
     def _build(self, context, owner, image_id, name, rootfs):
         image = self._image_api.get(context, image_id)
@@ -288,7 +289,8 @@ class Bases:
         store = self.store
         LOG.info('Bringing base %s from host %s', key, host)
         try:
-            with store.lock(key), store.build_folder(key) as build_folder:
+            with (store.lock(locks.BUILD, key),
+                  store.build_folder(key) as build_folder):
                 folder = os.path.join(build_folder, key)
                 os.mkdir(folder)
 

@@ -71,7 +71,7 @@ def _build(conf, image, image_format, scope, rootfs, name):
         raise exception.ImageRefused(
             image=image, reason=f'its disk_format is {image_format}, but it is'
             f' {base.manifest.image_format}; upload it with the right one')
-    store.name(name, base.key)
+    store.set_name(name, base.key)
     return {'key': base.key, 'new': new}
 
 
@@ -80,7 +80,7 @@ def _verify(conf, folder):
 
 
 def _check(conf, key):
-    basestore.Store(conf.flexmem.store_path).check(key)
+    basestore.Store(conf.flexmem.store_path).ensure_verified(key)
 
 
 def _preflight(conf):

@@ -104,7 +104,8 @@ class ClockTest(harness.DrillTestCase):
         kept, removed = 0, 0
         for jump in _JUMPS:
             store = self._store()
-            with store.lock(_BUILT), store.build_folder(_BUILT) as folder:
+            with (store.lock('build', _BUILT),
+                  store.build_folder(_BUILT) as folder):
                 code, _out, error = self.command(store, 'list',
                                                  env=self._clock(jump))
                 self.assertEqual(0, code, error)

@@ -80,10 +80,10 @@ def _prune(store):
 _ACTS = {
     'open': lambda store: basestore.Store(f'{store.path}.new'),
     'publish': _publish,
-    'name': lambda store: store.name('another', _KEY),
+    'name': lambda store: store.set_name('another', _KEY),
     'use': lambda store: store.use(_KEY, 'another'),
     'verify': lambda store: store.get(_KEY).verify(),
-    'look': lambda store: (store.named(_NAME), store.unused_s(_KEY)),
+    'look': lambda store: (store.key_named(_NAME), store.unused_s()[_KEY]),
     'release': lambda store: store.release(_KEY, _USER),
     'remove': _remove,
     'prune': _prune,
@@ -153,7 +153,7 @@ class ActsTest(harness.DrillTestCase):
         store = basestore.Store(tempfile.mkdtemp(dir=self.disk.path))
         self.empty = harness.traces(store)
         samples.publish(store, _KEY)
-        store.name(_NAME, _KEY)
+        store.set_name(_NAME, _KEY)
         store.use(_KEY, _USER)
         os.utime(store.get(_KEY).file(basefiles.KERNEL))  # to be read again
         return store
@@ -201,7 +201,7 @@ def _why_badly_done(store, name, error, number):
     if name == 'use' and error and users != {_USER} and not (
             number == errno.EIO and users == {_USER, 'another'}):
         return 'recorded as used'
-    if name == 'name' and store.named('another') not in (None, _KEY):
+    if name == 'name' and store.key_named('another') not in (None, _KEY):
         return 'named wrongly'
     for key in store.keys():
         store.get(key).verify()
@@ -403,7 +403,7 @@ class FullTest(harness.DrillTestCase):
         self.figures(sizes_too_small=too_small, fits_in_mib=size_mib,
                      wrong=len(wrong))
         self.assertEqual([], wrong)
-        store.check(store.keys()[0])
+        store.ensure_verified(store.keys()[0])
 
     def _why_wrong(self, store, error, empty):
         """Return what is wrong after a build that met the end of a disk."""

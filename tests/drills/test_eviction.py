@@ -96,7 +96,7 @@ def _use(path, until, seed):
         try:
             found = store.use(key, user)
         except exception.BaseNotFound:
-            with store.lock(key):
+            with store.lock('build', key):
                 if store.get(key) is None:
                     _publish(store, key)
                     counts['built'] += 1

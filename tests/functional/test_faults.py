@@ -66,7 +66,7 @@ class FaultsTest(testtools.TestCase):
                 self.store.remove(key)
         code, _out, err = self._run('build', self.image)
         self.assertEqual(0, code, err)
-        self.store.check(self.store.keys()[0])
+        self.store.ensure_verified(self.store.keys()[0])
 
     def test_one_image_gives_one_base(self):
         found = []

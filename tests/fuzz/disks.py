@@ -59,7 +59,6 @@ def root_filesystem(data):
 def manifest(data):
     """A base's manifest."""
     with _file(data, basefiles.MANIFEST) as path:
-        basefiles.outdated(os.path.dirname(path))
         with contextlib.suppress(exception.BaseDamaged):
             basefiles.Manifest.read(path, _KEY)
 

@@ -82,7 +82,7 @@ class RoomTest(testtools.TestCase):
             self.write(folder, 8 * MIB)
             builder._Build(
                 self.store, source.Source(image, 'raw', 512, (image,)), '',
-                '', folder, builder.Options(max_store_size_bytes=2 * MIB),
+                folder, builder.Options(max_store_size_bytes=2 * MIB),
                 None)._make_room(MIB)
 
     def test_what_is_there_when_the_build_has_ended(self):
@@ -101,7 +101,7 @@ class RootfsDriverTest(testtools.TestCase):
 
     def chosen(self, wanted, able, **odd):
         build = builder._Build(
-            None, source.Source('/image', 'raw', 512, ('/image',)), '', '',
+            None, source.Source('/image', 'raw', 512, ('/image',)), '',
             '/none', builder.Options(rootfs=wanted), None)
         found = kernel.Kernel('6.1', b'', able, ('nvdimm',), (), ())
         return build._rootfs_driver(

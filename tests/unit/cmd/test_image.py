@@ -75,8 +75,8 @@ class ListTest(ImageTest):
         samples.publish(self.store, _A)
         samples.publish(self.store, _AB, distro='fedora 41.0', rootfs='ext4')
         self.store.use(_AB, _USER)
-        self.store.name('one', _AB)
-        self.store.name('two', _AB)
+        self.store.set_name('one', _AB)
+        self.store.set_name('two', _AB)
         self.assertEqual([
             {'Base': _A, 'System': 'debian 12.0', 'Kernel': '6.1.0-9-amd64',
              'Rootfs': 'erofs', 'Size MiB': 4, 'Users': 0,
@@ -129,7 +129,7 @@ class ShowTest(ImageTest):
     def test_facts(self):
         path = samples.publish(self.store, _A, scope='a project')
         self.store.use(_A, _USER)
-        self.store.name('one', _A)
+        self.store.set_name('one', _A)
         shown = self.run_json('image', 'show', 'aa')
         for name, value in {
                 'base': _A, 'names': ['one'], 'scope': 'a project',
@@ -177,12 +177,12 @@ class VerifyTest(ImageTest):
 
     def test_instances_do_not_start_from_one_that_was_found_damaged(self):
         samples.publish(self.store, _A)
-        before = self.store.check(_A).states()
+        before = self.store.ensure_verified(_A).states()
         # a bad disk changes nothing that tells of it
         self.useFixture(fixtures.MonkeyPatch(
             'nova_flexmem.store.basefiles.Base.states', lambda _found: before))
         self.truncate(_A, 'kernel', 1)
-        self.assertTrue(self.store.verified(_A))
+        self.assertTrue(self.store.is_verified(_A))
         _out, err = self.run_command('image', 'verify', _A, status=1)
         self.assertIn(f'{_A}/kernel: its content has changed', err)
         self.assertRaises(exception.BaseDamaged, self.store.use, _A, _USER)
@@ -202,7 +202,7 @@ class StoreOfAnotherTest(ImageTest):
         if os.geteuid() != 0:
             self.skipTest('not root')
         samples.publish(self.store, _A)
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
         os.mkdir(os.path.join(self.store.folder('builds'), f'{_A}.12345678'))
         shutil.rmtree(os.path.join(self.store.folder('uses'), _A))
         for path, _folders, names in os.walk(self.path):
@@ -232,7 +232,7 @@ class StoreOfAnotherTest(ImageTest):
 
     def test_nothing_is_changed(self):
         for words in (('remove', _A), ('prune',), ('build', self.path)):
-            self.assertIn('belongs to user 65534',
+            self.assertIn('owned by user 65534',
                           self.fail_command('image', *words))
         self.assertEqual(self.before, self.tree())
 

@@ -71,7 +71,7 @@ class ReportTest(testtools.TestCase):
         store = basestore.Store(self.path)
         for key in (_A, _B):
             samples.publish(store, key)
-        store.name('an-image', _A)
+        store.set_name('an-image', _A)
         store.use(_A, _USER)
         os.utime(os.path.join(store.folder('uses'), _B), (0, 0))
         self.conf.set_override('max_store_size_gib', 7, group='flexmem')

@@ -18,6 +18,7 @@ import uuid
 
 from nova_flexmem import exception
 from nova_flexmem.store import basefiles
+from nova_flexmem.store import locks
 from nova_flexmem.store import superblock
 
 MIB = 1 << 20
@@ -107,7 +108,7 @@ def write_base(folder, key, content=b'root filesystem', **facts):
 
 def publish(store, key, **facts):
     """Publish a small base in a Store; return its base directory."""
-    with store.lock(key), store.build_folder(key) as folder:
+    with store.lock(locks.BUILD, key), store.build_folder(key) as folder:
         target = os.path.join(folder, 'base')
         os.mkdir(target)
         write_base(target, key, **facts)

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import hashlib
 import json
 import os
 
@@ -24,6 +25,7 @@ _KEY = '0' * 32
 
 _GOLDEN_MANIFEST = """\
 {
+  "boot_id": "",
   "built_at": "2026-01-02T03:04:05+00:00",
   "built_by": "1.0.0",
   "devices": [
@@ -44,7 +46,7 @@ _GOLDEN_MANIFEST = """\
       "size_bytes": 4194304
     }
   },
-  "format": 1,
+  "format": 2,
   "image_format": "qcow2",
   "image_sha256": "%(image)s",
   "image_virtual_size_bytes": 67108864,
@@ -54,6 +56,7 @@ _GOLDEN_MANIFEST = """\
   "key": "00000000000000000000000000000000",
   "product": "Debian GNU/Linux 12",
   "rootfs": "erofs",
+  "rootfs_asked": "",
   "rootfs_size_bytes": 15,
   "scope": "",
   "sha256": "%(manifest)s",
@@ -66,8 +69,8 @@ _GOLDEN_MANIFEST = """\
               '282860b7f1cd6c2b79cf1bc8857c639c',
     'root': 'd5b64644d922a42213bd55cdd544f347'
             '5e10c8b76fe95e6747ab20548d2b89f2',
-    'manifest': 'a01478ba3af6c76e8399e5fec322a133'
-                '236d2bf97ee0880ddf6f4d7fa76a53a8',
+    'manifest': '233340bf52d63d521b875683ec145e23'
+                'c5fa3369b1ac68e1c9150ab2139b98fe',
     'image': '84e0c0eafaa95a34c293f278ac52e45c'
              'e537bab5e752a00e6959a13ae103b65a',
 }
@@ -131,17 +134,23 @@ class BaseTest(testtools.TestCase):
         self.edit(basefiles.MANIFEST, drop)
         self.assertEqual('', self.load().manifest.scope)
 
-    def test_outdated(self):
-        self.assertFalse(basefiles.outdated(self.path))
-        self.edit_manifest(format=basefiles.FORMAT - 1)
-        self.assertTrue(basefiles.outdated(self.path))
-        self.assert_damaged(self.load, f'format {basefiles.FORMAT - 1}')
-        for field in ('old', None):
-            self.edit_manifest(format=field)
-            self.assertFalse(basefiles.outdated(self.path))
-        self.edit(basefiles.MANIFEST, lambda content: content[:50])
-        self.assertFalse(basefiles.outdated(self.path))
-        self.assertFalse(basefiles.outdated('/no/such/base'))
+    def test_format_1_stays_of_use(self):
+        def drop(content):
+            fields = json.loads(content) | {'format': 1}
+            del fields['rootfs_asked'], fields['boot_id'], fields['sha256']
+            return json.dumps(fields).encode()
+
+        self.edit(basefiles.MANIFEST, drop)
+        base = self.load()
+        base.verify()
+        self.assertEqual(
+            (1, '', ''), (base.manifest.format, base.manifest.rootfs_asked,
+                          base.manifest.boot_id))
+
+    def test_layout(self):
+        with open(os.path.join(self.path, basefiles.ROOT_PMEM), 'rb') as f:
+            self.assertEqual(hashlib.file_digest(f, 'sha256').hexdigest(),
+                             self.load().layout)
 
     def test_a_flipped_bit_anywhere(self):
         for name, position in ((basefiles.KERNEL, 3), (basefiles.INITRAMFS, 0),
@@ -234,5 +243,7 @@ class BaseTest(testtools.TestCase):
         self.assert_damaged(self.load, '1' * 32)
 
     def test_manifest_of_another_format(self):
-        self.edit_manifest(format=2)
-        self.assert_damaged(self.load, 'format 2')
+        for number in (0, 3, 99):
+            self.edit_manifest(format=number)
+            self.assert_damaged(self.load, f'format {number}',
+                                'formats 1 to 2')

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import hashlib
 import mmap
 import multiprocessing
 import os
@@ -43,14 +44,14 @@ sys.stdin.read()
 
 
 def _hold_lock(path, key, connection):
-    with basestore.Store(path).lock(key):
+    with basestore.Store(path).lock('build', key):
         connection.send('held')
         connection.poll(60)
 
 
 def _die_building(path, key):
     opened = basestore.Store(path)
-    with opened.lock(key), opened.build_folder(key) as folder:
+    with opened.lock('build', key), opened.build_folder(key) as folder:
         os.mkdir(os.path.join(folder, 'base'))
         samples.write_base(os.path.join(folder, 'base'), key)
         os._exit(9)
@@ -133,29 +134,85 @@ class PublishTest(StoreTest):
         self.assertRaises(exception.StoreUnusable, fail)
         self.assertEqual([], self.store.keys())
 
-    def test_a_published_base_is_not_replaced(self):
+    def test_a_whole_base_is_not_replaced(self):
         samples.publish(self.store, _A)
-        self.assertRaises(exception.StoreUnusable, samples.publish,
-                          self.store, _A, content=b'other')
-        self.store.get(_A).verify()
+        before = self.store.get(_A).states()
+        samples.publish(self.store, _A, content=b'other')
+        self.assertEqual(before, self.store.get(_A).states())
         self.assertEqual([], self.names('builds'))
 
-    def test_key_depends_on_image_and_root_filesystem(self):
-        keys = {basestore.key_of(sha256, rootfs)
-                for sha256 in ('0' * 64, '1' * 64)
-                for rootfs in ('auto', 'erofs', 'ext4')}
-        self.assertEqual(6, len(keys))
-        self.assertEqual(basestore.key_of('0' * 64, 'auto'),
-                         basestore.key_of('0' * 64, 'auto'))
+    def test_a_damaged_base_is_replaced_while_it_is_in_use(self):
+        for damage in (lambda: self.flip(_A, basefiles.ROOT_PMEM),
+                       lambda: self.flip(_A, basefiles.INITRAMFS),
+                       lambda: samples.truncate(self.store, _A,
+                                                basefiles.MANIFEST, 10)):
+            samples.publish(self.store, _A)
+            self.store.use(_A, _USER)
+            damage()
+            self.assertRaises(exception.BaseDamaged, self.store.use, _A,
+                              _USER)
+            samples.publish(self.store, _A)
+            self.store.use(_A, _USER)
+            self.assertEqual([_USER], self.store.users(_A))
+            self.assertEqual([], self.names('builds'))
 
-    def test_key_depends_on_the_scope(self):
-        keys = {basestore.key_of('0' * 64, 'auto', scope)
+    def test_key_depends_on_the_layout_and_the_image(self):
+        keys = {basestore.key_of(root_sha256, image_sha256, scope)
+                for root_sha256 in ('0' * 64, '1' * 64)
+                for image_sha256 in ('0' * 64, '1' * 64)
                 for scope in ('', 'one', 'other')}
-        self.assertEqual(3, len(keys))
+        self.assertEqual(12, len(keys))
 
-    def test_key_without_a_scope_is_that_of_earlier_versions(self):
+    def test_keys_of_earlier_versions(self):
         self.assertEqual('e8cd25b8097bbc465e6eac5a6d6d5deb',
-                         basestore.key_of('0' * 64, 'auto'))
+                         basestore.image_key('0' * 64, 'auto'))
+        self.assertEqual(3, len({
+            basestore.image_key('0' * 64, 'auto', scope)
+            for scope in ('', 'one', 'other')}))
+
+
+class BuiltFromTest(StoreTest):
+
+    _IMAGE = '5' * 64
+
+    def publish(self, key, **facts):
+        samples.publish(self.store, key, **{
+            'image_sha256': self._IMAGE, 'rootfs_asked': 'auto'} | facts)
+
+    def test_none(self):
+        self.publish(_A, image_sha256='6' * 64)
+        self.publish(_AB, scope='a-project')
+        self.assertIsNone(self.store.built_from(self._IMAGE, 'auto'))
+        self.assertIsNone(self.store.built_from(self._IMAGE, 'auto', 'other'))
+
+    def test_root_filesystem_asked_for(self):
+        self.publish(_A)  # auto gave erofs
+        for asked, key in (('auto', _A), ('erofs', _A), ('ext4', None)):
+            base = self.store.built_from(self._IMAGE, asked)
+            self.assertEqual(key, base and base.key, asked)
+        self.publish(_AB, rootfs_asked='ext4', rootfs='ext4')
+        self.assertEqual(_AB, self.store.built_from(self._IMAGE, 'ext4').key)
+        self.assertEqual(_A, self.store.built_from(self._IMAGE, 'auto').key)
+
+    def test_of_format_1(self):
+        for asked in ('auto', 'ext4'):
+            key = basestore.image_key(self._IMAGE, asked)
+            self.publish(key, format=1, rootfs_asked='')
+            self.assertEqual(key,
+                             self.store.built_from(self._IMAGE, asked).key)
+        self.assertIsNone(self.store.built_from(self._IMAGE, 'erofs'))
+
+    def test_of_two_layouts_the_one_in_use(self):
+        self.publish(_A, built_at='2026-01-01T00:00:00+00:00')
+        self.publish(_AB, built_at='2026-02-01T00:00:00+00:00')
+        self.assertEqual(_AB, self.store.built_from(self._IMAGE, 'auto').key)
+        self.store.use(_A, _USER)
+        self.assertEqual(_A, self.store.built_from(self._IMAGE, 'auto').key)
+
+    def test_a_damaged_one_is_passed_over(self):
+        self.publish(_A)
+        samples.truncate(self.store, _A, basefiles.MANIFEST, 10)
+        self.assertIsNone(self.store.built_from(self._IMAGE, 'auto'))
 
 
 class FindTest(StoreTest):
@@ -193,51 +250,50 @@ class NameTest(StoreTest):
         samples.publish(self.store, _AB)
 
     def test_stands_for_one_base(self):
-        self.assertIsNone(self.store.named('an-image'))
-        self.store.name('an-image', _A)
-        self.store.name('another', _A)
-        self.assertEqual(_A, self.store.named('an-image'))
-        self.assertEqual(['an-image', 'another'], self.store.names(_A))
-        self.store.name('an-image', _AB)
-        self.assertEqual(_AB, basestore.Store(self.path).named('an-image'))
-        self.assertEqual(['another'], self.store.names(_A))
+        self.assertIsNone(self.store.key_named('an-image'))
+        self.store.set_name('an-image', _A)
+        self.store.set_name('another', _A)
+        self.assertEqual(_A, self.store.key_named('an-image'))
+        self.assertEqual(['an-image', 'another'], self.store.names_of(_A))
+        self.store.set_name('an-image', _AB)
+        self.assertEqual(_AB, basestore.Store(self.path).key_named('an-image'))
+        self.assertEqual(['another'], self.store.names_of(_A))
 
     def test_goes_with_its_base(self):
-        self.store.name('an-image', _A)
-        self.store.name('another', _AB)
+        self.store.set_name('an-image', _A)
+        self.store.set_name('another', _AB)
         self.long_unused(_A)
         self.assertEqual([_A], self.store.prune(3600))
-        self.assertIsNone(self.store.named('an-image'))
-        self.assertEqual(_AB, self.store.named('another'))
+        self.assertIsNone(self.store.key_named('an-image'))
+        self.assertEqual(_AB, self.store.key_named('another'))
 
     def test_of_a_base_that_is_not_there(self):
-        self.assertRaises(exception.BaseNotFound, self.store.name, 'an-image',
-                          'f' * 32)
-        self.assertIsNone(self.store.named('an-image'))
+        self.assertRaises(exception.BaseNotFound, self.store.set_name,
+                          'an-image', 'f' * 32)
+        self.assertIsNone(self.store.key_named('an-image'))
 
     def test_of_a_base_that_went_behind_our_back(self):
-        self.store.name('an-image', _A)
+        self.store.set_name('an-image', _A)
         shutil.rmtree(os.path.join(self.store.folder('bases'), _A))
-        self.assertIsNone(self.store.named('an-image'))
+        self.assertIsNone(self.store.key_named('an-image'))
 
     def test_of_an_older_format(self):
-        """The image is then built anew, instead of failing for good."""
-        self.store.name('an-image', _A)
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.store.basefiles.FORMAT', basefiles.FORMAT + 1))
-        self.assertIsNone(self.store.named('an-image'))
+        """Instances run on it, and new ones share it with them."""
+        samples.publish(self.store, 'f' * 32, format=1)
+        self.store.set_name('an-image', 'f' * 32)
+        self.assertEqual('f' * 32, self.store.key_named('an-image'))
 
     def test_of_a_damaged_base(self):
         """That is for the operator to see, not to be passed over."""
-        self.store.name('an-image', _A)
+        self.store.set_name('an-image', _A)
         samples.truncate(self.store, _A, basefiles.MANIFEST, 10)
-        self.assertEqual(_A, self.store.named('an-image'))
+        self.assertEqual(_A, self.store.key_named('an-image'))
         self.assertRaises(exception.BaseDamaged, self.store.get, _A)
 
     def test_torn(self):
-        self.store.name('an-image', _A)
+        self.store.set_name('an-image', _A)
         os.truncate(os.path.join(self.store.folder('names'), 'an-image'), 7)
-        self.assertIsNone(self.store.named('an-image'))
+        self.assertIsNone(self.store.key_named('an-image'))
 
 
 class LeftoversTest(StoreTest):
@@ -266,9 +322,9 @@ class LeftoversTest(StoreTest):
             raise OSError(28, 'No space left on device')
 
         with fixtures.MonkeyPatch('os.fsync', full):
-            self.assertRaises(exception.StoreUnusable, self.store.name,
+            self.assertRaises(exception.StoreUnusable, self.store.set_name,
                               'an-image', _A)
-        self.assertIsNone(self.store.named('an-image'))
+        self.assertIsNone(self.store.key_named('an-image'))
         for folder in ('names', 'builds'):
             self.assertEqual([], self.names(folder), folder)
 
@@ -289,15 +345,15 @@ class LockTest(StoreTest):
         process = self.hold_lock(_A)
 
         def take():
-            with self.store.lock(_A, blocking=False):
+            with self.store.lock('build', _A, blocking=False):
                 pass
 
         self.assertRaises(lockutils.AcquireLockFailedException, take)
-        with self.store.lock(_AB, blocking=False):
+        with self.store.lock('build', _AB, blocking=False):
             pass  # other keys are free
         process.kill()
         process.join()
-        with self.store.lock(_A, blocking=False):
+        with self.store.lock('build', _A, blocking=False):
             pass  # it ended with the process that held it
 
     def test_a_folder_that_can_not_be_looked_at(self):
@@ -306,7 +362,7 @@ class LockTest(StoreTest):
 
         def take():
             with fixtures.MonkeyPatch('os.stat', fail):
-                with self.store.lock(_A):
+                with self.store.lock('build', _A):
                     pass
 
         e = self.assertRaises(exception.StoreUnusable, take)
@@ -352,9 +408,9 @@ class CheckTest(StoreTest):
             'nova_flexmem.store.basefiles.Base.verify', counting))
 
     def test_reads_once(self):
-        self.assertEqual(_A, self.store.check(_A).key)
-        self.store.check(_A)
-        basestore.Store(self.path).check(_A)
+        self.assertEqual(_A, self.store.ensure_verified(_A).key)
+        self.store.ensure_verified(_A)
+        basestore.Store(self.path).ensure_verified(_A)
         self.assertEqual(1, len(self.reads))
         self.assertEqual([_A], self.names('verified'))
 
@@ -362,63 +418,64 @@ class CheckTest(StoreTest):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
         try:
-            self.assertRaises(exception.StoreUnusable, self.store.check, _A)
+            self.assertRaises(exception.StoreUnusable,
+                              self.store.ensure_verified, _A)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        self.assertFalse(self.store.verified(_A))
+        self.assertFalse(self.store.is_verified(_A))
         self.assertEqual([_A], self.names('verified'))
         self.store.remove(_A)
         self.assertEqual([], self.names('verified'))
 
     def test_verified(self):
-        self.assertFalse(self.store.verified(_A))
-        self.store.check(_A)
-        self.assertTrue(self.store.verified(_A))
+        self.assertFalse(self.store.is_verified(_A))
+        self.store.ensure_verified(_A)
+        self.assertTrue(self.store.is_verified(_A))
         os.utime(os.path.join(self.store.folder('bases'), _A,
                               basefiles.KERNEL))
-        self.assertFalse(self.store.verified(_A))
+        self.assertFalse(self.store.is_verified(_A))
         self.assertEqual(1, len(self.reads))
-        self.assertRaises(exception.BaseNotFound, self.store.verified, _AB)
+        self.assertRaises(exception.BaseNotFound, self.store.is_verified, _AB)
 
     def test_reads_again_when_touched(self):
         for name in basefiles.FILES:
-            self.store.check(_A)
+            self.store.ensure_verified(_A)
             del self.reads[:]
             os.utime(os.path.join(self.store.folder('bases'), _A, name))
-            self.store.check(_A)
-            self.store.check(_A)
+            self.store.ensure_verified(_A)
+            self.store.ensure_verified(_A)
             self.assertEqual(1, len(self.reads), name)
 
     def test_reads_again_after_the_host_booted(self):
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
         other = os.path.join(self.path, 'boot_id')
         with open(other, 'w') as f:
             f.write('another boot\n')
         self.useFixture(fixtures.MonkeyPatch(
             'nova_flexmem.hostboot._BOOT_ID', other))
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
         self.assertEqual(2, len(self.reads))
 
     def test_torn_record(self):
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
         path = os.path.join(self.store.folder('verified'), _A)
         os.truncate(path, 5)
-        self.store.check(_A)
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
+        self.store.ensure_verified(_A)
         self.assertEqual(2, len(self.reads))
 
     def test_flipped_bit(self):
         """Even if the file's time of change was put back."""
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
         for name in basefiles.FILES:
             self.flip(_A, name)
-            for function in (self.store.check,
+            for function in (self.store.ensure_verified,
                              lambda key: self.store.use(key, _USER)):
                 e = self.assertRaises(exception.BaseDamaged, function, _A)
                 self.assertIn(name, str(e))
             self.assertEqual([], self.store.users(_A))
             self.flip(_A, name)
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
 
     def rot(self, name):
         """Change one bit as a bad disk would: nothing else tells of it."""
@@ -428,17 +485,17 @@ class CheckTest(StoreTest):
             'nova_flexmem.store.basefiles.Base.states', lambda _found: before))
 
     def test_a_base_found_damaged_is_not_taken_any_more(self):
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
         self.rot(basefiles.KERNEL)
-        self.store.check(_A)  # nobody has looked
-        for function in (self.store.verify, self.store.check):
+        self.store.ensure_verified(_A)  # nobody has looked
+        for function in (self.store.verify, self.store.ensure_verified):
             e = self.assertRaises(exception.BaseDamaged, function, _A)
             self.assertIn('its content has changed', str(e))
-        self.assertFalse(self.store.verified(_A))
+        self.assertFalse(self.store.is_verified(_A))
         self.store.remove(_A)
 
     def test_a_base_found_damaged_in_another_users_store(self):
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
         self.rot(basefiles.KERNEL)
 
         def refuse(path):
@@ -452,15 +509,16 @@ class CheckTest(StoreTest):
             self.assertIn(part, str(e))
 
     def test_a_base_found_whole(self):
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
         parts = []
         self.store.verify(_A, parts.append)
         self.assertEqual(1, parts[-1])
         self.assertEqual(2, len(self.reads))
-        self.assertTrue(self.store.verified(_A))
+        self.assertTrue(self.store.is_verified(_A))
 
     def test_none(self):
-        self.assertRaises(exception.BaseNotFound, self.store.check, _AB)
+        self.assertRaises(exception.BaseNotFound, self.store.ensure_verified,
+                          _AB)
         self.assertRaises(exception.BaseNotFound, self.store.verify, _AB)
         self.assertRaises(exception.BaseNotFound, self.store.use, _AB, _USER)
         self.assertNotIn(_AB, self.names('uses'))
@@ -473,8 +531,8 @@ class RemoveTest(StoreTest):
         self.base_path = samples.publish(self.store, _A)
 
     def test_nothing_is_left(self):
-        self.store.check(_A)
-        self.store.name('an-image', _A)
+        self.store.ensure_verified(_A)
+        self.store.set_name('an-image', _A)
         self.store.remove(_A)
         for folder in ('bases', 'builds', 'uses', 'verified', 'names'):
             self.assertEqual([], self.names(folder), folder)
@@ -536,7 +594,7 @@ class RemoveTest(StoreTest):
 
     def test_interrupted(self):
         """The base is there as a whole, with its records or without."""
-        self.store.check(_A)
+        self.store.ensure_verified(_A)
 
         def fail(*_args):
             raise OSError(5, 'Input/output error')
@@ -561,7 +619,7 @@ class PruneTest(StoreTest):
         samples.publish(self.store, _A)
         self.store.use(_A, _USER)
         self.long_unused(_A)
-        self.assertEqual(0.0, self.store.unused_s(_A))
+        self.assertEqual(0.0, self.store.unused_s()[_A])
         for minimum_age_s in (0, 3600):
             self.assertEqual([], self.store.prune(minimum_age_s))
         self.store.get(_A).verify()
@@ -572,7 +630,7 @@ class PruneTest(StoreTest):
         self.long_unused(_A)
         self.store.release(_A, _USER)
         self.assertEqual([], self.store.prune(3600))
-        self.assertLess(self.store.unused_s(_A), 600)
+        self.assertLess(self.store.unused_s()[_A], 600)
 
     def test_an_old_image_just_built_stays(self):
         samples.publish(self.store, _A)
@@ -615,13 +673,14 @@ class UnusableTest(StoreTest):
         os.mkdir(path)
         os.chown(path, 65534, 65534)
         said = self.assert_unusable(basestore.Store, path)
-        self.assertIn('belongs to user 65534', said)
+        self.assertIn('owned by user 65534', said)
         self.assertEqual([], basestore.Store(path, read_only=True).keys())
         self.assertEqual([], os.listdir(path))
 
     def test_locks_that_can_not_be_made(self):
         samples.publish(self.store, _AB)
-        os.mkdir(self.store.folder(f'locks/flexmem-{_A}'))
+        number = hashlib.sha256(_A.encode()).hexdigest()[:2]
+        os.mkdir(self.store.folder(f'locks/build-{number}'))
         self.assert_unusable(samples.publish, self.store, _A)
 
     def test_builds_that_can_not_be_made(self):
@@ -659,7 +718,7 @@ class UnusableTest(StoreTest):
     def test_disk_that_fails(self):
         """A base that cannot be looked at is not one that is not there."""
         samples.publish(self.store, _A)
-        self.store.name('an-image', _A)
+        self.store.set_name('an-image', _A)
 
         def fail(path, *_args, **_kwargs):
             raise OSError(5, 'Input/output error', path)
@@ -667,10 +726,10 @@ class UnusableTest(StoreTest):
         for call, function, *args in (
                 ('os.stat', self.store.get, _A),
                 ('os.stat', self.store.require, _A),
-                ('os.stat', self.store.named, 'an-image'),
+                ('os.stat', self.store.key_named, 'an-image'),
                 ('os.listdir', self.store.recorded_users, _A),
                 ('os.listdir', self.store.users, _A),
-                ('os.listdir', self.store.unused_s, _A),
+                ('os.listdir', self.store.unused_s),
                 ('os.listdir', self.store.prune, 0),
                 ('os.unlink', self.store.remove, _A)):
             with fixtures.MonkeyPatch(call, fail):

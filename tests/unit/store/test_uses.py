@@ -133,19 +133,31 @@ class MappingTest(testtools.TestCase):
         return mapped
 
     def test_mapped_and_no_longer(self):
-        self.assertEqual([], uses.mapping(self.path))
+        self.assertEqual({self.path: []}, uses.mapping([self.path]))
         mapped = self._map()
-        self.assertEqual([str(os.getpid())], uses.mapping(self.path))
+        self.assertEqual({self.path: [str(os.getpid())]},
+                         uses.mapping([self.path]))
         mapped.close()
-        self.assertEqual([], uses.mapping(self.path))
+        self.assertEqual({self.path: []}, uses.mapping([self.path]))
 
     def test_through_a_symbolic_link(self):
         """The store's folder may be a link to a larger disk."""
         link = os.path.join(self.folder, 'link')
         os.symlink(self.folder, link)
         self._map()
-        self.assertEqual([str(os.getpid())],
-                         uses.mapping(os.path.join(link, 'root.pmem')))
+        path = os.path.join(link, 'root.pmem')
+        self.assertEqual({path: [str(os.getpid())]}, uses.mapping([path]))
+
+    def test_several(self):
+        others = [os.path.join(self.folder, name) for name in ('one', 'two')]
+        for path in others:
+            with open(path, 'wb') as f:
+                f.write(bytes(8192))
+        self._map()
+        self.assertEqual({others[0]: [], self.path: [str(os.getpid())],
+                          others[1]: []},
+                         uses.mapping([others[0], self.path, others[1]]))
 
     def test_not_there(self):
-        self.assertEqual([], uses.mapping(os.path.join(self.folder, 'x')))
+        path = os.path.join(self.folder, 'x')
+        self.assertEqual({path: []}, uses.mapping([path]))

@@ -82,7 +82,7 @@ class RootfsTest(testtools.TestCase):
         key = str(len(self.built)) * 32
         samples.publish(self.bases.store, key, rootfs=rootfs.replace(
             'auto', 'erofs'), image_sha256=test_record.RECORD.image_sha256)
-        self.bases.store.name(name, key)
+        self.bases.store.set_name(name, key)
         return {'key': key, 'new': True}
 
     def of_image(self, rootfs):
