@@ -10,17 +10,18 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The exceptions of nova-flexmem, one tree.
+"""The exceptions of nova-flexmem, all of them below FlexMemException.
 
-Every message is one line that names the file or instance, the cause, and what
-an operator can do about it.
+Each message is one line. It names the file or instance, the cause, and what an
+operator can do about it.
 """
 
 
 def one_line(text):
-    """Return a text as one line that may be shown on a terminal.
+    """Return a text as one line that is safe to show on a terminal.
 
-    Tenants have a say in many messages: by names of files, for example.
+    Tenants control parts of many messages, for example the names of files.
+    Characters that a terminal would obey are written as escapes.
     """
     return ''.join(
         character if character.isprintable() else
@@ -29,7 +30,10 @@ def one_line(text):
 
 
 class FlexMemException(Exception):
-    """Base of everything this package raises on purpose."""
+    """The base class of all exceptions of this package.
+
+    :ivar kwargs: the values in the message, by name
+    """
 
     msg_fmt = 'an unknown error occurred'
 
@@ -40,7 +44,7 @@ class FlexMemException(Exception):
 
 
 class ImageRefused(FlexMemException):
-    """An image can't become a base; nothing was created."""
+    """An image cannot become a base; nothing was created."""
 
     msg_fmt = '%(image)s: %(reason)s'
 
@@ -52,103 +56,106 @@ class BuildFailed(FlexMemException):
 
 
 class ProgramFailed(FlexMemException):
-    """A helper program ended with an error, or overran one of its limits.
+    """A helper program failed, could not start, or exceeded a limit.
 
-    Where it ended by itself there is a kwarg code: its exit code, or below 0
-    the signal that ended it.
+    If the program ended by itself, kwargs has its exit code as "code". A
+    negative code is the number of the signal that ended it.
     """
 
     msg_fmt = '%(program)s failed: %(reason)s'
 
 
 class BaseNotFound(FlexMemException):
-    """No published base answers to a key or to the beginning of one."""
+    """No published base has a key, or a key with this beginning."""
 
-    msg_fmt = ('%(key)s: no such base in %(store)s; "nova-flexmem image list"'
-               ' shows the bases there are')
+    msg_fmt = ('%(key)s: no such base in %(store)s; list the bases with'
+               ' "nova-flexmem image list"')
 
 
 class BaseAmbiguous(FlexMemException):
-    """The beginning of a key fits several bases."""
+    """Several bases have a key with this beginning."""
 
-    msg_fmt = '%(key)s: several bases in %(store)s begin with it; give more'
+    msg_fmt = ('%(key)s: the keys of several bases in %(store)s begin with it;'
+               ' give more of the key')
 
 
 class BaseDamaged(FlexMemException):
-    """A base is not what its manifest says; no guest may start from it."""
+    """A base differs from its manifest; no guest may start from it."""
 
-    msg_fmt = ('%(path)s: %(reason)s; remove the base with "nova-flexmem image'
-               ' remove %(key)s" and build it again')
+    msg_fmt = ('%(path)s: %(reason)s; build the image of base %(key)s again'
+               ' with "nova-flexmem image build", or hard reboot an instance'
+               ' that uses it: nova-compute then gets the base again')
 
 
 class BaseInUse(FlexMemException):
-    """A base can't be removed because instances use it."""
+    """A base cannot be removed because instances use it."""
 
-    msg_fmt = '%(key)s: in use by %(users)s; it was not removed'
+    msg_fmt = ('base %(key)s is in use by %(users)s and was not removed;'
+               ' delete or rebuild its instances first')
 
 
 class StoreUnusable(FlexMemException):
-    """The base store can't be read or written."""
+    """The base store cannot be read or written."""
 
     msg_fmt = '%(store)s: %(reason)s'
 
 
 class DomainRefused(FlexMemException):
-    """A libvirt domain can't take a FlexMem device."""
+    """A libvirt domain cannot have a FlexMem device."""
 
     msg_fmt = 'domain %(domain)s: %(reason)s'
 
 
 class DemoFailed(FlexMemException):
-    """The demonstration could not be carried through."""
+    """The demonstration could not be completed."""
 
     msg_fmt = '%(reason)s'
 
 
 class BenchFailed(FlexMemException):
-    """A benchmark could not be carried through."""
+    """A benchmark could not be completed."""
 
     msg_fmt = '%(reason)s'
 
 
 class ConfigUnusable(FlexMemException):
-    """The configuration can't be read, or says something impossible."""
+    """The configuration cannot be read, or has a wrong value."""
 
     msg_fmt = 'configuration: %(reason)s'
 
 
 class PolicyConflict(FlexMemException):
-    """A flavor and an image do not say together what an instance shall be."""
+    """What a flavor and an image ask for is wrong or contradictory."""
 
     msg_fmt = '%(reason)s'
 
 
 class InstanceRefused(FlexMemException):
-    """An instance can't use FlexMem, on any host."""
+    """An instance cannot use FlexMem on any host."""
 
     msg_fmt = 'the instance cannot use FlexMem: %(reason)s'
 
 
 class HostUnfit(FlexMemException):
-    """This host can't run FlexMem instances; another one may."""
+    """This host cannot run FlexMem instances; another host may."""
 
     msg_fmt = 'this host cannot run FlexMem instances: %(reason)s'
 
 
 class KsmUnusable(FlexMemException):
-    """KSM can't scan, or is not to."""
+    """KSM is not available, or is in use already."""
 
     msg_fmt = 'KSM: %(reason)s'
 
 
 class RecordUnusable(FlexMemException):
-    """What an instance was built with can't be read."""
+    """The record of what an instance was built with cannot be read."""
 
     msg_fmt = ('%(path)s: not a usable record (%(reason)s); the instance was'
-               ' left as it is: restore the file, or rebuild the instance')
+               ' not changed: restore the file, or rebuild the instance')
 
 
 class FlattenFailed(FlexMemException):
-    """An image could not be made from a delta; no file was written."""
+    """A delta could not be flattened; no image file was written."""
 
     msg_fmt = 'flattening %(delta)s onto %(image)s failed: %(reason)s'

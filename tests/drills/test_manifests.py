@@ -44,7 +44,7 @@ class ManifestsTest(harness.DrillTestCase):
             self.store.use(_KEY, 'somebody')
         except exception.BaseDamaged as e:
             self.assertIn(self.store.path, str(e))
-            self.assertIn(f'image remove {_KEY}', str(e))
+            self.assertIn(f'base {_KEY} again', str(e))
             self.assertEqual([], self.store.users(_KEY))
             return False
         self.store.release(_KEY, 'somebody')

@@ -154,7 +154,7 @@ class ShowTest(ImageTest):
         self.truncate(_A, 'manifest.json', 10)
         said = self.fail_command('image', 'show', _A)
         self.assertIn('manifest.json', said)
-        self.assertIn(f'image remove {_A}', said)
+        self.assertIn(f'base {_A} again', said)
 
 
 class VerifyTest(ImageTest):

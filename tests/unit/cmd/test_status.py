@@ -361,7 +361,7 @@ class BaseStoreTest(StatusTest):
         samples.truncate(store, _A, basefiles.MANIFEST, 10)
         samples.truncate(store, _B, basefiles.ROOT_PMEM, 10)
         result = self.check()
-        self.assert_failure(f'image remove {_A}', result)
+        self.assert_failure(f'base {_A} again', result)
         self.assertIn(f'{_B}/root.pmem: 10 bytes', result.details)
 
     def test_of_an_older_format(self):

@@ -104,7 +104,7 @@ class BaseTest(testtools.TestCase):
 
     def assert_damaged(self, function, *causes):
         e = self.assertRaises(exception.BaseDamaged, function)
-        for words in (*causes, f'nova-flexmem image remove {_KEY}'):
+        for words in (*causes, f'base {_KEY} again'):
             self.assertIn(words, str(e))
         self.assertNotIn('\n', str(e))
 
