@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether KVM really runs guests on this host.
+"""Tests whether KVM runs guests on this host.
 
-/dev/kvm can exist, and open, where no guest gets through its boot (nested
-virtualization with a part missing). Only a guest that boots proves it.
+/dev/kvm may exist and open although no guest boots with it, for example where
+nested virtualization is incomplete. So the test boots a guest.
 """
 
 import functools
@@ -28,17 +28,18 @@ from nova_flexmem import process
 
 LOG = log.getLogger(__name__)
 
-#: A Linux without a root filesystem panics about 1 s after power-on under
-#: KVM, and ends QEMU by way of panic=-1 and -no-reboot.
+#: Linux without a root filesystem panics about 1 s after power-on under KVM;
+#: panic=-1 and -no-reboot then end QEMU.
 _PROBE_TIMEOUT_S = 10
 
 _DEVICE = '/dev/kvm'
 
 
 def newest_host_kernel():
-    """Return the path of the kernel that /boot changed last, or None.
+    """Return the path of the newest kernel in /boot, or None.
 
-    Of those that this user may read: on Ubuntu new ones are root's alone.
+    Kernels that this user cannot read are left out: on Ubuntu, only root can
+    read new ones.
     """
     return max((path for path in glob.glob('/boot/vmlinuz-*')
                 if os.access(path, os.R_OK)), key=os.path.getmtime,
@@ -46,7 +47,7 @@ def newest_host_kernel():
 
 
 def kvm_forbidden():
-    """Return whether this host has KVM, but not for this user."""
+    """Return whether this host has KVM, but this user may not use it."""
     return (os.path.exists(_DEVICE)
             and stat.S_ISCHR(os.stat(_DEVICE).st_mode)
             and not os.access(_DEVICE, os.R_OK | os.W_OK))
@@ -54,10 +55,9 @@ def kvm_forbidden():
 
 @functools.cache
 def kvm_works(kernel=None):
-    """Return whether a Linux guest boots under KVM here.
+    """Return whether a Linux guest boots under KVM on this host.
 
-    :param kernel: path of a bzImage to try it with; default: a kernel of
-        the host's own
+    :param kernel: path of a bzImage for the test; None: the host's newest
     """
     kernel = kernel or newest_host_kernel()
     if kernel is None or not os.access(_DEVICE, os.R_OK | os.W_OK):
@@ -68,8 +68,8 @@ def kvm_works(kernel=None):
                     '-display', 'none', '-no-reboot', '-kernel', kernel,
                     '-append', 'panic=-1', timeout_s=_PROBE_TIMEOUT_S)
     except exception.ProgramFailed as e:
-        LOG.warning('/dev/kvm is there, but no guest boots with it; using'
-                    ' TCG, which is many times slower')
+        LOG.warning('No guest boots with /dev/kvm; using TCG, which is many'
+                    ' times slower')
         LOG.debug('KVM: %s', e)
         return False
     return True

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files and folders: kept on the disk, or removed."""
+"""Files and folders: made durable, or removed."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ import shutil
 
 
 def sync(path):
-    """Have what is in a file or folder on the disk."""
+    """Write a file, or the entries of a folder, to the disk (fsync(2))."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -27,6 +27,6 @@ def sync(path):
 
 
 def discard(path):
-    """Remove a folder as far as that goes."""
+    """Remove a folder; what cannot be removed stays."""
     with contextlib.suppress(OSError):  # rmtree() does not ignore all of them
         shutil.rmtree(path, ignore_errors=True)

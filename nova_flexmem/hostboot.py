@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The host's boot: which one this is, and how long ago it was."""
+"""Identifies the host's current boot, and tells its age."""
 
 import time
 
@@ -18,11 +18,14 @@ _BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 
 def boot_id():
-    """Return a text that is another one after each boot of the host."""
+    """Return the kernel's id of the current boot, text (random(4))."""
     with open(_BOOT_ID, encoding='ascii') as f:
         return f.read().strip()
 
 
 def since_boot_s():
-    """Return the seconds since the host's boot, whatever its clock says."""
+    """Return the seconds since the host booted; clock changes do not matter.
+
+    Time in suspend counts (CLOCK_BOOTTIME, clock_gettime(2)).
+    """
     return time.clock_gettime(time.CLOCK_BOOTTIME)

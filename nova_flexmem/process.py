@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Helper programs: the one place that runs them.
+"""Runs helper programs.
 
-Each one gets a time limit and resource limits, dies with the process that
-started it, and may not gain privileges. Nothing goes through a shell.
+A helper program has a time limit and resource limits, is killed when the
+process that started it ends, and cannot gain privileges. No shell is involved.
 """
 
 import dataclasses
@@ -27,16 +27,17 @@ from nova_flexmem import exception
 GIB = 1 << 30
 MIB = 1 << 20
 
-#: Seconds that a helper may take for any disk, and how fast it writes one at
-#: least, in bytes/s.
+#: Time limit of a helper that writes a disk: a fixed part, and the least speed
+#: in bytes/s for the rest.
 _DISK_S = 600
 _DISK_SPEED = 20 * MIB
 
-#: Kills the program when its starter dies, and stops setuid from working.
+#: Kills the program when its starter dies, and disables setuid programs.
 _GUARD = ('setpriv', '--pdeathsig', 'KILL', '--no-new-privs', '--')
 
-#: Between SIGXCPU and SIGKILL. With no time between, the kernel sends only
-#: the latter, by which programs also end where memory is short.
+#: CPU seconds between SIGXCPU and SIGKILL. If both limits were equal, the
+#: kernel would send only SIGKILL, which also ends programs when memory is
+#: short: the two causes could not be told apart.
 _LAST_CPU_S = 5
 
 #: The environment of helper programs: English messages, UTC, no user files.
@@ -47,7 +48,7 @@ _ENVIRONMENT = {'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'HOME': '/',
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a helper program may use (see setrlimit(2)); None: no limit."""
+    """Resource limits of a helper program (setrlimit(2)); None: no limit."""
 
     address_space_bytes: int | None = 4 * GIB
     file_size_bytes: int | None = 64 * GIB
@@ -55,7 +56,12 @@ class Limits:
 
 
 def environment(**extra):
-    """Return a small, fixed environment for helper programs."""
+    """Return the environment of helper programs, a dict.
+
+    It has nothing of this process's own environment.
+
+    :param extra: more variables
+    """
     return _ENVIRONMENT | extra
 
 
@@ -64,12 +70,12 @@ def run(*argv, timeout_s, limits=Limits(), env=None, stdin=None,
     """Run a program to its end.
 
     :param timeout_s: wall-clock seconds after which it is killed
-    :param limits: its Limits
+    :param limits: the Limits of the program
     :param env: more environment variables, a dict
-    :param stdin: text for its standard input
-    :param expected: exit codes that are no failure
-    :returns: its standard output, text
-    :raises: ProgramFailed with the end of what it wrote to standard error
+    :param stdin: text for standard input
+    :param expected: exit codes that mean success
+    :returns: standard output, text
+    :raises: ProgramFailed with the last line of standard error
     """
     try:
         out, _err = processutils.execute(
@@ -92,9 +98,11 @@ def run(*argv, timeout_s, limits=Limits(), env=None, stdin=None,
 
 
 def write_disk(*argv, size_bytes, timeout_s=None):
-    """Run a helper that may write a disk of a size, and a qcow2's tables.
+    """Run a helper program that writes a disk.
 
-    :param timeout_s: as for run(); None: by the size
+    :param size_bytes: size of the disk; the file size limit has room for the
+        tables of a qcow2 as well
+    :param timeout_s: as for run(); None: derived from the size
     :raises: ProgramFailed as run() does
     """
     seconds = timeout_s or _DISK_S + size_bytes // _DISK_SPEED
@@ -104,7 +112,7 @@ def write_disk(*argv, size_bytes, timeout_s=None):
 
 
 def _prlimit(limits):
-    """Return the beginning of a command that keeps to limits."""
+    """Return the command prefix that sets limits."""
     options = {'as': limits.address_space_bytes,
                'fsize': limits.file_size_bytes, 'core': 0,
                'cpu': limits.cpu_s and
@@ -115,17 +123,20 @@ def _prlimit(limits):
 
 
 def _end(popen):
-    """Kill a program that overran its time; processutils leaves it running."""
+    """Kill a program after its timeout; processutils leaves it running."""
     if popen.poll() is None:
         popen.kill()
         popen.wait()
 
 
 def start(*argv, limits=Limits(), env=None, cwd=None):
-    """Start a program to talk to over pipes.
+    """Start a program and talk to it over pipes.
 
-    :returns: a subprocess.Popen with text pipes; the caller ends it
-    :raises: ProgramFailed if it can't be started
+    :param limits: the Limits of the program
+    :param env: more environment variables, a dict
+    :param cwd: its working directory
+    :returns: a subprocess.Popen with text pipes; the caller ends the program
+    :raises: ProgramFailed if the program cannot be started
     """
     try:
         return subprocess.Popen(
@@ -138,12 +149,13 @@ def start(*argv, limits=Limits(), env=None, cwd=None):
 
 
 def daemon(*argv, log_path):
-    """Start a daemon in the foreground, as our child and without limits.
+    """Start a daemon in the foreground, as a child and without limits.
 
-    It is asked to end when its starter dies. Its output goes to log_path.
+    The daemon gets SIGTERM when this process dies.
 
-    :returns: a subprocess.Popen; the caller ends it
-    :raises: ProgramFailed if it can't be started
+    :param log_path: file that the daemon's output is appended to
+    :returns: a subprocess.Popen; the caller ends the daemon
+    :raises: ProgramFailed if the daemon cannot be started
     """
     try:
         with open(log_path, 'ab') as log_file:
@@ -156,7 +168,11 @@ def daemon(*argv, log_path):
 
 
 def reason(returncode, stderr):
-    """Say in one line why a program ended, from its code and its words."""
+    """Return why a program failed, one line.
+
+    :param returncode: its exit code, or minus the signal that ended it
+    :param stderr: what it wrote to standard error, text
+    """
     lines = [line.strip() for line in (stderr or '').splitlines()
              if line.strip()]
     if lines:
@@ -167,6 +183,6 @@ def reason(returncode, stderr):
 
 
 def available(program):
-    """Return whether a program is on the helpers' PATH."""
+    """Return whether a program is in the PATH of helper programs."""
     return any(os.access(os.path.join(folder, program), os.X_OK)
                for folder in _ENVIRONMENT['PATH'].split(':'))
