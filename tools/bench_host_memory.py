@@ -57,7 +57,7 @@ def main():
         costs = []
         for _round in range(_ROUNDS):
             before = _cpu_s()
-            taken = accounting.take(store)
+            taken = accounting.measure(store)
             costs.append(_cpu_s() - before)
     [of_base] = taken.bases
     assert len(of_base.instances) == count, taken

@@ -130,7 +130,7 @@ class Density:
 
     def _sample(self, kind, way, guests, *, with_types):
         pids = {each.pid for each in guests}
-        taken = accounting.take(self._store)
+        taken = accounting.measure(self._store)
         found = [each for each in taken.instances if each.pid in pids]
         if len(found) < len(guests):
             raise exception.BenchFailed(

@@ -82,11 +82,11 @@ class Memory(lister.Lister):
                                  read_only=True)
         wait_s = parsed_args.working_set
         if wait_s is None:
-            return accounting.take(opened)
+            return accounting.measure(opened)
         if wait_s <= 0:
             raise exception.ConfigUnusable(
                 reason=f'--working-set {wait_s:g}: give seconds to wait')
-        return accounting.take(opened, working_set.measure(wait_s))
+        return accounting.measure(opened, working_set.measure(wait_s))
 
 
 def rows(taken):

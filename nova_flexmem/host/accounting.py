@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What instances and bases hold of this host's memory, and what is saved.
+"""Measures the memory of instances and bases on this host, and the savings.
 
-It reads page tables, changes nothing, and reclaims nothing. doc/source/
-memory.rst tells what each figure means and where it comes from.
+It reads page tables, changes nothing, and reclaims nothing.
+doc/source/memory.rst explains each figure and its source.
 """
 
 import contextlib
@@ -31,28 +31,31 @@ from nova_flexmem.store import basefiles
 
 LOG = log.getLogger(__name__)
 
-#: sizeof(struct page): what a guest's kernel keeps for each page of a device.
+#: sizeof(struct page): memory of the guest for each page of a FlexMem device.
 _PAGE_STRUCT_BYTES = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class InstanceMemory:
-    """What one QEMU process and its guest hold.
+    """The memory of one QEMU process and its guest.
 
-    :ivar base: key of its base; None for a stock instance
-    :ivar ram_bytes: the guest's RAM as far as it is backed by memory of this
-        process alone
+    :ivar pid: process id of QEMU
+    :ivar name: name of the guest
+    :ivar uuid: UUID of the guest
+    :ivar base: key of the instance's base; None for a stock instance
+    :ivar ram_bytes: guest RAM that is backed by memory of this process alone
     :ivar qemu_bytes: all other anonymous memory of the process
-    :ivar page_tables_bytes: the kernel's, for the process
-    :ivar swap_bytes: swapped out, in no other figure
-    :ivar base_mapped_bytes: pages of its base in its page table: those that
-        the guest touched, and those that the kernel mapped around them
-    :ivar page_structs_bytes: of the guest's RAM, what its kernel keeps for
-        the pages of the FlexMem device
+    :ivar page_tables_bytes: memory of the process's page tables
+    :ivar swap_bytes: memory that is swapped out; no other figure includes it
+    :ivar base_mapped_bytes: pages of the base in the process's page table:
+        pages that the guest touched, and pages that the kernel mapped around
+        them
+    :ivar page_structs_bytes: the part of the guest's RAM that its kernel takes
+        for page structs of the FlexMem device
     :ivar guest_cache_bytes: the guest's own page cache; None if its balloon
-        does not tell
-    :ivar base_used_bytes: pages of its base that it used in the time that was
-        waited; None if it was not found out
+        does not report it
+    :ivar base_used_bytes: pages of the base that the guest used while it was
+        watched; None if it was not watched
     """
 
     pid: int
@@ -76,11 +79,14 @@ class InstanceMemory:
 
 @dataclasses.dataclass(frozen=True)
 class BaseMemory:
-    """What a base holds, and what it saves.
+    """The memory of a base, and what the base saves.
 
-    :ivar resident_bytes: of root.pmem in the host's page cache, used or not
-    :ivar mapped_bytes: pages that any of its instances has mapped, each
+    :ivar key: key of the base
+    :ivar resident_bytes: the part of root.pmem in the host's page cache, used
+        or not
+    :ivar mapped_bytes: pages that at least one instance has mapped, each
         counted once
+    :ivar instances: the InstanceMemory of each of its instances
     """
 
     key: str
@@ -90,15 +96,15 @@ class BaseMemory:
 
     @property
     def saved_at_most_bytes(self):
-        """All that instances have mapped, less what is there of it."""
+        """What all instances have mapped, less the pages in memory."""
         return (sum(each.base_mapped_bytes for each in self.instances)
                 - self.mapped_bytes)
 
     @property
     def saved_at_least_bytes(self):
-        """All that instances used, less all that any has mapped; or None.
+        """What all instances used, less the pages that any has mapped.
 
-        None if it is not known of one of them what it used.
+        None unless base_used_bytes is known of each instance.
         """
         used = [each.base_used_bytes for each in self.instances
                 if each.base_used_bytes is not None]
@@ -109,10 +115,10 @@ class BaseMemory:
 
 @dataclasses.dataclass(frozen=True)
 class HostMemory:
-    """What there is on a host.
+    """The memory of all bases and instances on a host.
 
-    :ivar bases: all bases of the store, by key
-    :ivar stock: the instances without any of them
+    :ivar bases: the BaseMemory of each base in the store, in order of keys
+    :ivar stock: the InstanceMemory of each instance without a base
     """
 
     bases: list[BaseMemory]
@@ -120,21 +126,24 @@ class HostMemory:
 
     @property
     def instances(self):
+        """The InstanceMemory of each instance, with and without a base."""
         return [each for of_base in self.bases for each in of_base.instances
                 ] + self.stock
 
 
-def take(store, used=None):
-    """Account for the memory of this host.
+def measure(store, used=None):
+    """Measure the memory of this host's bases and instances.
 
-    :param store: the base store.Store
-    :param used: {pid: bytes} of bases as working_set.measure() has it
-    :raises: HostUnfit if this user may not look, StoreUnusable
+    :param store: the basestore.Store
+    :param used: {pid: bytes} from working_set.measure(), or None
+    :returns: HostMemory
+    :raises: HostUnfit if this user may not read other users' page tables;
+        StoreUnusable
     """
     bases = {}
     with store.reporting():
         for key in store.keys():
-            # nova-compute may remove one that nobody uses meanwhile
+            # nova-compute may remove an unused base meanwhile
             with contextlib.suppress(FileNotFoundError):
                 bases[os.stat(_root_pmem(store, key)).st_ino, key] = (
                     pages.PageSet())
@@ -145,19 +154,19 @@ def take(store, used=None):
             instances.append(_instance(qemu, bases, caches, used or {}))
         except PermissionError as e:
             raise exception.HostUnfit(
-                reason=f'no memory figures of process {qemu.pid} ({e}); only'
-                ' root may read the page tables of others')
+                reason=f'the memory of process {qemu.pid} cannot be measured'
+                f' ({e}); run this as root')
         except (FileNotFoundError, ProcessLookupError) as e:
             LOG.debug('QEMU process %s ended meanwhile: %s', qemu.pid, e)
-    found = []
+    base_memories = []
     with store.reporting():
         for (_inode, key), mapped in bases.items():
             with contextlib.suppress(FileNotFoundError):
-                found.append(BaseMemory(
+                base_memories.append(BaseMemory(
                     key, pages.resident_bytes(_root_pmem(store, key)),
                     mapped.size_bytes,
                     [each for each in instances if each.base == key]))
-    return HostMemory(found,
+    return HostMemory(base_memories,
                       [each for each in instances if each.base is None])
 
 
@@ -166,9 +175,11 @@ def _root_pmem(store, key):
 
 
 def areas_of(pid, path_end='/' + basefiles.ROOT_PMEM):
-    """Return the Areas of a process that are anonymous, or map root.pmem."""
+    """Return the memory.Areas of a process that are RAM or map root.pmem.
+
+    Areas of program files are left out: they would take most of the time.
+    """
     lines = memory.read(pid, 'maps').splitlines()
-    # the many areas of program files would take most of the time
     return memory.parse('\n'.join(
         line for line in lines if line.endswith((' 00:00 0 ', path_end))
         or ' rw-s ' in line))
@@ -177,11 +188,16 @@ def areas_of(pid, path_end='/' + basefiles.ROOT_PMEM):
 def _instance(qemu, bases, caches, used):
     """Return the InstanceMemory of a Qemu.
 
-    :param bases: {(inode, key): PageSet}, to which its pages are added
+    :param bases: {(inode, key): PageSet}; pages that the process maps of a
+        base are added to its set
+    :param caches: {uuid: bytes} from balloon.page_caches()
+    :param used: {pid: bytes} from working_set.measure()
+    :raises: ProcessLookupError or FileNotFoundError if the process has ended,
+        PermissionError
     """
     status = memory.fields(memory.read(qemu.pid, 'status'))
     if 'RssAnon' not in status:
-        raise ProcessLookupError('it has no memory any more')
+        raise ProcessLookupError('the process has no memory any more')
     areas = areas_of(qemu.pid)
     key = None
     ram_bytes = shared_bytes = base_mapped_bytes = size_bytes = 0
@@ -192,15 +208,15 @@ def _instance(qemu, bases, caches, used):
             if area.inode:
                 shared_bytes += area_bytes
         for area in areas:
-            # not the whole path, which QEMU may see in another place
-            found = area.inode, os.path.basename(os.path.dirname(area.path))
-            if found in bases:
-                key = found[1]
+            # not by the whole path: QEMU may see the store at another path
+            base_id = area.inode, os.path.basename(os.path.dirname(area.path))
+            if base_id in bases:
+                key = base_id[1]
                 runs = pagemap.runs(area.start, area.end)
                 base_mapped_bytes += pages.size_bytes(runs)
-                bases[found].add(runs, area.offset_bytes)
+                bases[base_id].add(runs, area.offset_bytes)
                 size_bytes += area.size_bytes
-    merged_bytes = _merged_bytes(qemu.pid)
+    merged_bytes = memory.merged_bytes(qemu.pid)
     if pagemap.with_merged:
         ram_bytes = max(0, ram_bytes - merged_bytes)
     return InstanceMemory(
@@ -218,22 +234,15 @@ def _instance(qemu, bases, caches, used):
 
 
 def _ram(areas, qemu):
-    """Return the Areas that are the guest's RAM.
+    """Return the memory.Areas that are the guest's RAM.
 
-    One that is shared (memfd, hugetlbfs, a file) has the exact size.
+    An area of shared RAM (memfd, hugetlbfs, a file) has exactly the size of a
+    part of the RAM.
     """
-    found: list[memory.Area] = []
+    ram: list[memory.Area] = []
     for size_bytes in qemu.ram_bytes:
-        rest = [area for area in areas if area not in found]
+        rest = [area for area in areas if area not in ram]
         shared = [area for area in rest if area.permissions == 'rw-s'
                   and area.size_bytes == size_bytes]
-        found += shared[:1] or memory.guest_ram(rest, size_bytes)
-    return found
-
-
-def _merged_bytes(pid):
-    """Return how much of a process KSM has merged; 0 before Linux 5.19."""
-    try:
-        return int(memory.read(pid, 'ksm_merging_pages')) * pages.PAGE_BYTES
-    except FileNotFoundError:
-        return 0
+        ram += shared[:1] or memory.guest_ram(rest, size_bytes)
+    return ram

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where the host memory of a QEMU process goes.
+"""Measures the host memory of QEMU processes.
 
 Sources: /proc/PID/smaps and /proc/PID/pagemap (proc_pid_smaps(5),
-Documentation/admin-guide/mm/pagemap.rst). Pages of mapped files that can be
-dropped and read again are cache, not the process's own memory: they count
-neither as private here, nor once for every process that maps them.
+Documentation/admin-guide/mm/pagemap.rst). Pages of mapped files that the
+kernel can drop and read again are cache: they do not count as private memory
+of the processes that map them.
 """
 
 import dataclasses
@@ -33,7 +33,15 @@ _FIELD = re.compile(r'(?P<name>\w+):\s+(?P<kib>\d+) kB')
 
 @dataclasses.dataclass
 class Area:
-    """One mapping of a process, an entry of its smaps."""
+    """One mapping of a process, an entry of its maps or smaps.
+
+    :ivar start: first address; end is the address after the last one
+    :ivar permissions: for example 'rw-p'
+    :ivar offset_bytes: where in the file the mapping begins
+    :ivar inode: of the file; 0 if the mapping is anonymous
+    :ivar path: of the file, or a name such as '[heap]'
+    :ivar kib: the fields of smaps that have sizes; empty from maps
+    """
 
     start: int
     end: int
@@ -49,7 +57,7 @@ class Area:
 
     @property
     def private_bytes(self):
-        """Memory that is this process's alone and can't just be dropped."""
+        """Memory that only this process has and the kernel cannot drop."""
         kib = self.kib['Private_Dirty']
         if not self.inode:
             kib += self.kib['Private_Clean']
@@ -61,18 +69,24 @@ class Area:
 
     @property
     def could_be_ram(self):
-        """Whether it is anonymous memory of the kind that guest RAM is."""
+        """Whether this is anonymous memory of the kind that RAM has."""
         return self.permissions == 'rw-p' and not self.inode and not self.path
 
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """The memory that one QEMU process alone costs the host."""
+    """The memory that only one QEMU process has.
 
-    ram_bytes: int  #: the guest's RAM as far as it is backed
-    qemu_bytes: int  #: everything else in the process
-    page_tables_bytes: int  #: the kernel's, for this process
-    swap_bytes: int  #: swapped out, in no other figure
+    :ivar ram_bytes: guest RAM that is backed by memory
+    :ivar qemu_bytes: all other private memory of the process
+    :ivar page_tables_bytes: memory of the process's page tables
+    :ivar swap_bytes: memory that is swapped out; no other figure includes it
+    """
+
+    ram_bytes: int
+    qemu_bytes: int
+    page_tables_bytes: int
+    swap_bytes: int
 
     @property
     def private_bytes(self):
@@ -82,22 +96,22 @@ class Usage:
 def of_process(pid, ram_size_bytes):
     """Return the Usage of a QEMU process.
 
-    :param ram_size_bytes: the size of the guest's RAM
-    :raises: ProgramFailed if the process has gone, or if its guest's RAM is
-        not ordinary anonymous memory (a memory-backend-ram)
+    :param ram_size_bytes: size of the guest's RAM
+    :raises: ProgramFailed if the process has ended, or if the guest's RAM is
+        not anonymous memory (memory-backend-ram)
     """
     try:
         areas = parse(read(pid, 'smaps'))
         status = read(pid, 'status')
     except OSError as e:
         raise exception.ProgramFailed(program=f'QEMU process {pid}',
-                                      reason=f'no memory figures: {e}')
+                                      reason=f'its memory is not known: {e}')
     ram = guest_ram(areas, ram_size_bytes)
     if not ram:
         raise exception.ProgramFailed(
-            program=f'QEMU process {pid}', reason='no anonymous mapping of'
-            f' {ram_size_bytes >> 20} MiB; its guest RAM cannot be told from'
-            ' the rest')
+            program=f'QEMU process {pid}', reason='it has no anonymous mapping'
+            f' of {ram_size_bytes >> 20} MiB, so the guest\'s RAM cannot be'
+            ' told from other memory')
     ram_bytes = sum(area.private_bytes for area in ram)
     return Usage(
         ram_bytes=ram_bytes,
@@ -107,19 +121,24 @@ def of_process(pid, ram_size_bytes):
 
 
 def translated_bytes(pid):
-    """Return what a QEMU process holds of its guest's code, translated.
+    """Return the size of the guest code that QEMU's TCG has translated.
 
-    It is what the process may both write and execute; with KVM there is none.
+    That is memory which the process may both write and execute. With KVM there
+    is none.
+
+    :raises: OSError
     """
     return sum(area.private_bytes for area in parse(read(pid, 'smaps'))
                if area.permissions == 'rwxp' and not area.inode)
 
 
 def mapped_bytes(pids, path):
-    """Return how much of a file processes map at present, each page once.
+    """Return how much of a file a group of processes maps, each page once.
 
-    It counts what page tables hold, the pages that the kernel mapped around a
-    fault without being asked for them (fault-around) included.
+    It counts pages in page tables. They include pages that the kernel mapped
+    around a page fault (fault-around).
+
+    :raises: OSError
     """
     mapped = pages.PageSet()
     path = os.path.realpath(path)
@@ -130,6 +149,17 @@ def mapped_bytes(pids, path):
                     mapped.add(pagemap.runs(area.start, area.end),
                                area.offset_bytes)
     return mapped.size_bytes
+
+
+def merged_bytes(pid):
+    """Return the bytes of a process that KSM has merged.
+
+    Linux before 5.19 does not tell, and 0 is returned.
+    """
+    try:
+        return int(read(pid, 'ksm_merging_pages')) * pages.PAGE_BYTES
+    except FileNotFoundError:
+        return 0
 
 
 def host_available_bytes():
@@ -143,7 +173,10 @@ def host_total_bytes():
 
 
 def fields(text):
-    """Return the sizes in a /proc/meminfo or /proc/PID/status, in bytes."""
+    """Return the sizes in /proc/meminfo or /proc/PID/status: {name: bytes}.
+
+    :param text: of the file
+    """
     return {field['name']: int(field['kib']) << 10
             for field in map(_FIELD.match, text.splitlines()) if field}
 
@@ -164,11 +197,12 @@ def parse(smaps):
 
 
 def guest_ram(areas, size_bytes):
-    """Return the Areas that are a guest's RAM, an empty list if none are.
+    """Return the Areas that are a guest's RAM; [] if there are none.
 
-    The kernel merges neighbouring anonymous areas that have the same flags,
-    and splits one where a part gets other flags. So where no area has the
-    exact size, it is the run of neighbours with the least surplus.
+    The kernel merges neighbouring anonymous areas that have equal flags, and
+    splits an area where a part gets other flags. So if no area has exactly the
+    size of the RAM, the RAM is the shortest run of neighbours that has room
+    for it.
     """
     candidates = [area for area in areas if area.could_be_ram]
     for area in candidates:
@@ -189,7 +223,10 @@ def _size_bytes(run):
 
 
 def read(pid, name):
-    """Return the text of a file in /proc/PID, or in /proc for no pid."""
+    """Return the text of a file in /proc/PID, or in /proc if pid is ''.
+
+    :raises: OSError
+    """
     with open(os.path.join('/proc', str(pid), name), encoding='utf-8',
               errors='replace') as f:
         return f.read()

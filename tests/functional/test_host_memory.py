@@ -133,7 +133,7 @@ class MemoryTest(testtools.TestCase):
 
     def _account(self, guests, used=None):
         """Return the BaseMemory of the base, with all guests in it."""
-        [found] = accounting.take(self.store, used).bases
+        [found] = accounting.measure(self.store, used).bases
         self.assertEqual({guest.pid for guest in guests},
                          {each.pid for each in found.instances})
         for each in found.instances:

@@ -38,9 +38,9 @@ class HostMemoryTest(testtools.TestCase):
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.patch(working_set, 'measure',
                    lambda wait_s: {11: 6 * MIB, 12: 7 * MIB})
-        self.patch(accounting, 'take', self._taken)
+        self.patch(accounting, 'measure', self._measured)
 
-    def _taken(self, _store, used=None):
+    def _measured(self, _store, used=None):
         used = used or {}
         instances = [
             test_exposition.instance(base_used_bytes=used.get(11)),

@@ -145,7 +145,7 @@ class AccountingTest(testtools.TestCase):
 
     def _take(self, used=None):
         """Return the bases and the stock instances."""
-        taken = accounting.take(self.store, used)
+        taken = accounting.measure(self.store, used)
         return taken.bases, taken.stock
 
     def test_instances_of_a_base(self):

@@ -120,7 +120,7 @@ class MemoryTest(testtools.TestCase):
     def test_process_that_has_gone(self):
         error = self.assertRaises(exception.ProgramFailed, memory.of_process,
                                   (1 << 22) + 1, _MIB)
-        self.assertIn('no memory figures', str(error))
+        self.assertIn('memory is not known', str(error))
 
     def test_meminfo(self):
         self.assertEqual(
