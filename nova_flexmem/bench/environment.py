@@ -41,8 +41,8 @@ def describe(ready):
                        'TCG (emulation: ratios tell more than times)',
         'CPU model of guests': ready.options.cpu_model or _host_model(
             ready.launcher.connection),
-        'transparent huge pages': hugepages.chosen(),
-        'pages that khugepaged fills in': str(hugepages.filled_in()),
+        'transparent huge pages': hugepages.mode(),
+        'pages that khugepaged fills in': str(hugepages.max_filled_pages()),
         'read-ahead of the disk': _read_ahead(ready.raw),
         'load when it began': f'{os.getloadavg()[0]:.1f}'}
 

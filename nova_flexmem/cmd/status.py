@@ -127,12 +127,13 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _check_huge_pages(self):
         order = flexmem_conf.reporting_order(self._conf)
-        if order in (None, _HUGE_PAGE_ORDER) or not hugepages.filled_in():
+        if (order in (None, _HUGE_PAGE_ORDER)
+                or not hugepages.max_filled_pages()):
             return _result([], 'memory that instances hand back stays free')
         return _result([(_WARNING, 'khugepaged takes back most of the memory'
                          ' that instances hand back in pieces, within hours;'
-                         f' write 0 to {hugepages.FOLDER}/{hugepages.FILL}'
-                         ' at each start of the host')])
+                         f' write 0 to {hugepages.FOLDER}/'
+                         f'{hugepages.MAX_FILLED} at each start of the host')])
 
     def _check_apparmor(self):
         conf = self._conf

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether AppArmor lets QEMU map bases, where it confines QEMU.
+"""Checks that AppArmor lets QEMU map bases.
 
-libvirt has virt-aa-helper write a profile for each domain, which does not look
-at <qemu:commandline>, and so not at the base either. What the profile grants
-beyond that comes from files of the host that it includes.
+For each domain, libvirt's virt-aa-helper writes a profile from the domain's
+XML. It ignores <qemu:commandline>, so the profile does not grant the base. The
+files of the host that each profile includes have to grant it.
 """
 
 import os
@@ -24,78 +24,75 @@ import libvirt
 from lxml import etree
 
 from nova_flexmem import exception
+from nova_flexmem.host import libvirt_connection
 from nova_flexmem import process
 from nova_flexmem.store import basefiles
 
 _ENABLED = '/sys/module/apparmor/parameters/enabled'
 _FOLDER = '/etc/apparmor.d'
 
-#: What domains' profiles are made from, and that of what makes them.
+#: The template of domains' profiles, and virt-aa-helper's own profile.
 _TEMPLATE = 'libvirt/TEMPLATE.qemu'
 _HELPER = 'usr.lib.libvirt.virt-aa-helper'
 
-#: A rule for files, as apparmor.d(5) has it. Those for an owner don't count,
-#: as bases are of nova-compute's user.
+#: A rule for files (apparmor.d(5)). Rules with "owner" do not match: bases are
+#: owned by nova-compute's user, not by QEMU's.
 _RULE = re.compile(r'\s*(?:allow\s+|audit\s+|file\s+)*"?(?P<path>/[^\s"]*)"?'
                    r'\s+(?P<access>[a-zA-Z]+)\s*,')
 
-#: Words of a path's pattern there, and what they are in a regular expression.
-_WORDS = re.compile(r'\*\*|\\.|\[[^]]*\]|.')
-_MEANINGS = {'**': '.*', '*': '[^/]*', '?': '[^/]', '{': '(?:', '}': ')',
-             ',': '|'}
+#: Tokens of a rule's path, and the regular expression for each.
+_TOKENS = re.compile(r'\*\*|\\.|\[[^]]*\]|.')
+_EXPRESSIONS = {'**': '.*', '*': '[^/]*', '?': '[^/]', '{': '(?:', '}': ')',
+                ',': '|'}
 
-_WAY_OUT = (f'copy apparmor/nova-flexmem of this package to {_FOLDER}'
-            '/abstractions, with the path of the store in it, and add "include'
-            f' <abstractions/nova-flexmem>" to {_FOLDER}/local/')
+#: What the operator can do; the name of a file in local/ follows.
+_REMEDY = (f'copy apparmor/nova-flexmem of this package to {_FOLDER}'
+           '/abstractions, set the path of the store in it, and add "include'
+           f' <abstractions/nova-flexmem>" to {_FOLDER}/local/')
 
 
 def confines(uri):
-    """Return whether libvirt has AppArmor confine domains.
+    """Return whether libvirt confines domains with AppArmor.
 
-    :param uri: of a libvirt connection
+    :param uri: URI of the libvirt connection
     :raises: HostUnfit if libvirt cannot be asked
     """
     if not _enabled():
         return False
-    # errors come as exceptions; by default libvirt prints them as well
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
     try:
-        connection = libvirt.openReadOnly(uri)
-        try:
+        with libvirt_connection.read_only(uri) as connection:
             capabilities = connection.getCapabilities()
-        finally:
-            connection.close()
     except libvirt.libvirtError as e:
         raise exception.HostUnfit(
-            reason=f'libvirt does not say whether AppArmor confines QEMU ({e})'
-        )
+            reason='libvirt cannot be asked whether AppArmor confines QEMU'
+            f' ({e}); start libvirtd, or let this user connect to {uri}')
     models = etree.fromstring(capabilities).iterfind('host/secmodel/model')
     return 'apparmor' in [model.text for model in models]
 
 
 def check_instances(store_path):
-    """Check that domains may read and map the bases of a store.
+    """Check that AppArmor lets domains read the bases of a store.
 
-    :raises: HostUnfit, ProgramFailed
+    :raises: HostUnfit if it does not; ProgramFailed
     """
     rules = _rules(_TEMPLATE)
     for name in basefiles.FILES:
         if not _readable(_path(store_path, name), rules):
             raise exception.HostUnfit(
-                reason=f'AppArmor keeps QEMU from reading {store_path}, and no'
-                f' FlexMem instance can start; {_WAY_OUT}'
+                reason=f'AppArmor keeps QEMU from reading {store_path}, so no'
+                f' FlexMem instance can start; {_REMEDY}'
                 'abstractions/libvirt-qemu')
 
 
 def check_rescue(store_path):
-    """Check that libvirt can make a profile for an instance in rescue.
+    """Check that virt-aa-helper can make profiles of instances in rescue.
 
-    :raises: HostUnfit, ProgramFailed
+    :raises: HostUnfit if it cannot; ProgramFailed
     """
     if not _readable(_path(store_path, basefiles.ROOT_PMEM), _rules(_HELPER)):
         raise exception.HostUnfit(
             reason=f'AppArmor keeps virt-aa-helper from reading {store_path},'
-            f' and FlexMem instances cannot be rescued; {_WAY_OUT}{_HELPER},'
+            f' so FlexMem instances cannot be rescued; {_REMEDY}{_HELPER},'
             f' then run "apparmor_parser -r {_FOLDER}/{_HELPER}"')
 
 
@@ -108,38 +105,38 @@ def _enabled():
 
 
 def _path(store_path, name):
-    """Return the path of a file of some base."""
+    """Return the path that a file of a base has; any key will do."""
     return os.path.join(os.path.realpath(store_path), 'bases', '0' * 32, name)
 
 
 def _rules(profile):
-    """Return the text of a profile with all that it includes.
+    """Return the text of a profile with its included files.
 
-    :param profile: its file, relative to the folder of profiles
+    :param profile: path of the profile, relative to the folder of profiles
     """
     return process.run('apparmor_parser', '--base', _FOLDER, '--preprocess',
                        os.path.join(_FOLDER, profile), timeout_s=60)
 
 
 def _readable(path, rules):
-    """Return whether one of the rules grants anybody to read a file."""
+    """Return whether a rule lets all users read a file."""
     return any('r' in rule['access']
                and re.fullmatch(_expression(rule['path']), path)
                for rule in map(_RULE.match, rules.splitlines()) if rule)
 
 
 def _expression(pattern):
-    """Return the regular expression for the pattern of a path.
+    """Return the regular expression for the path of a rule.
 
-    Its variables stand for themselves, as no path has such names.
+    Variables such as @{HOME} are not expanded; they match no path.
     """
-    nested, words = 0, []
-    for word in _WORDS.findall(pattern):
-        nested += {'{': 1, '}': -1}.get(word, 0)
-        if word.startswith('['):
-            words.append(word)
-        elif word in _MEANINGS and (word != ',' or nested):
-            words.append(_MEANINGS[word])
+    depth, expressions = 0, []
+    for token in _TOKENS.findall(pattern):
+        depth += {'{': 1, '}': -1}.get(token, 0)
+        if token.startswith('['):
+            expressions.append(token)
+        elif token in _EXPRESSIONS and (token != ',' or depth):
+            expressions.append(_EXPRESSIONS[token])
         else:
-            words.append(re.escape(word[-1]))
-    return ''.join(words)
+            expressions.append(re.escape(token[-1]))
+    return ''.join(expressions)

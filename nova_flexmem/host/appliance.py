@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether the appliance starts and makes root filesystems."""
+"""Checks that libguestfs's appliance starts and makes root filesystems."""
 
 import glob
 import json
@@ -26,18 +26,18 @@ from nova_flexmem import hostboot
 from nova_flexmem.image import appliance
 from nova_flexmem import process
 
-#: The appliance's making is most of it, once: 1 to 2 minutes.
+#: The first start on a host makes the appliance, which takes 1 to 2 minutes.
 _TIMEOUT_S = 900
 _DISK_BYTES = 64 << 20
 _ROOTFS = {'auto': ('erofs', 'ext4')}
 
-#: In the appliance's home: the state in which it was seen to work.
+#: File in the appliance's home: the state in which it was last seen to work.
 _RECORD = 'checked.json'
 
 _KERNELS = '/boot/vmlinuz-*'
 
-#: What the appliance is made of, and run by. The packages' database stands
-#: for all that supermin copies from the host.
+#: What the appliance is run by, made from, and made of. The package database
+#: stands for all files that supermin copies from the host.
 _PROGRAMS = ('guestfish', 'supermin', 'qemu-system-x86_64')
 _FILES = ('/var/lib/dpkg/status', '/var/lib/rpm/rpmdb.sqlite',
           '/usr/lib/sysimage/rpm/rpmdb.sqlite', _KERNELS)
@@ -45,44 +45,51 @@ _MADE = ('kernel', 'initrd', 'root')
 
 
 def check(home, rootfs, folder):
-    """Have the appliance make root filesystems, unless it is known to.
+    """Check that the appliance makes the root filesystems that are needed.
 
-    It is known to if it did so since the host booted, and neither its own
-    files nor what they are made from have changed.
+    The check is skipped if it has succeeded since the host booted, and since
+    then neither the appliance's files nor what they are made from changed.
 
     :param home: the appliance's folder, kept between builds
-    :param rootfs: as the option of that name
-    :param folder: where disks for it may be written
-    :returns: what was found, text
-    :raises: HostUnfit, OSError
+    :param rootfs: value of the option of that name
+    :param folder: folder for the appliance's disks
+    :returns: the result, one sentence
+    :raises: HostUnfit if the appliance does not work; OSError
     """
     wanted = _ROOTFS.get(rootfs, (rootfs,))
     record = os.path.join(home, _RECORD)
     state = _state(home, wanted)
     if state is not None and _recorded(record) == state:
-        return f'makes {" and ".join(wanted)}, as seen since the host booted'
+        return (f'made {" and ".join(wanted)} since the host booted; nothing'
+                ' has changed')
     began = time.monotonic()
     try:
         _try(home, wanted, folder)
     except exception.ProgramFailed as e:
         raise exception.HostUnfit(
             reason=f'the appliance that reads images does not work: {e};'
-            f' {_way_out()}')
+            f' {_remedy()}')
     _write(record, _state(home, wanted))
     return (f'started and made {" and ".join(wanted)} in'
             f' {time.monotonic() - began:.0f} s')
 
 
-def _way_out():
-    hidden = [path for path in sorted(glob.glob(_KERNELS))
-              if not os.access(path, os.R_OK)]
-    if hidden:  # Ubuntu's are root's alone; it takes the newest
-        return (f'it needs a kernel of the host: make {" and ".join(hidden)}'
-                ' readable to this user')
-    return '"libguestfs-test-tool" tells more'
+def _remedy():
+    """Return what the operator can do, text."""
+    unreadable = [path for path in sorted(glob.glob(_KERNELS))
+                  if not os.access(path, os.R_OK)]
+    if unreadable:
+        # supermin takes the newest; on Ubuntu only root can read kernels
+        return (f'it boots a kernel of the host: make'
+                f' {" and ".join(unreadable)} readable for this user')
+    return 'run "libguestfs-test-tool" to see why'
 
 
 def _try(home, wanted, folder):
+    """Start the appliance and make empty root filesystems.
+
+    :raises: ProgramFailed
+    """
     drives = {}
     for name, label in zip(wanted, string.ascii_lowercase):
         path = os.path.join(folder, f'{name}.disk')
@@ -92,7 +99,7 @@ def _try(home, wanted, folder):
     with appliance.Appliance(home, list(drives.values()),
                              timeout_s=_TIMEOUT_S,
                              file_size_bytes=_DISK_BYTES) as running:
-        # of the appliance's own empty /sysroot
+        # nothing is mounted: this measures the appliance's empty /sysroot
         content = rootfs_module.measure(running)
         for name, drive in drives.items():
             rootfs_module.load(name).make(running, drive.device, content,
@@ -102,8 +109,11 @@ def _try(home, wanted, folder):
 
 
 def _state(home, wanted):
-    """Return what changes when the appliance may have; None if it is gone."""
-    home = os.path.realpath(home)  # stores may share one
+    """Return what tells whether the appliance may have changed.
+
+    :returns: a value that JSON can keep; None if there is no appliance
+    """
+    home = os.path.realpath(home)  # a link where stores share one appliance
     made = os.path.join(home, 'cache', f'.guestfs-{os.geteuid()}',
                         'appliance.d')
     files = [os.path.join(made, name) for name in _MADE]
@@ -113,7 +123,7 @@ def _state(home, wanted):
     paths = [shutil.which(name, path=search) or '' for name in _PROGRAMS]
     for pattern in (*_FILES, os.path.join(home, 'supermin.d', '*')):
         paths += sorted(glob.glob(pattern))
-    # libguestfs sets the time of the appliance's own files at each start
+    # without the times of its own files, which libguestfs sets at each start
     return [hostboot.boot_id(), list(wanted),
             [_version(path)[:3] for path in files],
             [_version(path) for path in paths]]
@@ -131,7 +141,7 @@ def _recorded(path):
         with open(path) as f:
             return json.load(f)
     except (OSError, ValueError):
-        return None  # never seen to work, or the record is torn
+        return None  # no check has succeeded yet, or the record is incomplete
 
 
 def _write(path, state):

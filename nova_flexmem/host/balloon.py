@@ -10,10 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What guests say of their page caches, through the balloon and libvirt."""
+"""Asks guests for the size of their page caches (balloon statistics)."""
 
 import libvirt
 from oslo_log import log
+
+from nova_flexmem.host import libvirt_connection
 
 LOG = log.getLogger(__name__)
 
@@ -21,26 +23,22 @@ _URI = 'qemu:///system'
 
 
 def page_caches():
-    """Return the page caches of this host's guests: {uuid: bytes}.
+    """Return the sizes of the guests' page caches: {uuid: bytes}.
 
-    A guest is in it if its balloon has statistics, which Nova has it report
-    unless [libvirt] mem_stats_period_seconds is 0. It counts file content,
-    metadata, and tmpfs (VIRTIO_BALLOON_S_CACHES). A domain that is busy with
-    something else is left out. Nothing is known where libvirt doesn't answer.
+    They include file content, metadata, and tmpfs (VIRTIO_BALLOON_S_CACHES).
+    A guest without balloon statistics is left out; instances have them unless
+    [libvirt] mem_stats_period_seconds is 0. A domain that is busy is left out,
+    too. If libvirt does not answer, all are.
     """
-    # Errors come as exceptions; by default libvirt prints them as well.
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
     try:
-        connection = libvirt.openReadOnly(_URI)
-        try:
-            found = connection.getAllDomainStats(
+        with libvirt_connection.read_only(_URI) as connection:
+            domains = connection.getAllDomainStats(
                 libvirt.VIR_DOMAIN_STATS_BALLOON,
                 libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING
                 | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
-        finally:
-            connection.close()
     except libvirt.libvirtError as e:
-        LOG.info('No figures of guests themselves from libvirt: %s', e)
+        LOG.info('The sizes of guests\' page caches are not known, as libvirt'
+                 ' does not answer: %s', e)
         return {}
     return {domain.UUIDString(): values['balloon.disk_caches'] << 10
-            for domain, values in found if 'balloon.disk_caches' in values}
+            for domain, values in domains if 'balloon.disk_caches' in values}

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The host's transparent huge pages, and how they undo what guests hand back.
+"""The host's settings of transparent huge pages.
 
-A guest that hands back pieces smaller than a huge page leaves one with holes.
-khugepaged makes a whole one of it again where it may fill in the pages that
-are missing (max_ptes_none), which takes the memory back.
+They matter to free page reporting: where a guest returns blocks smaller than a
+huge page, khugepaged may fill the holes with new memory to make a huge page
+again (max_ptes_none), and the memory is lost again.
 
 Source: Documentation/admin-guide/mm/transhuge.rst.
 """
@@ -25,25 +25,28 @@ from nova_flexmem.host import sysfs
 
 FOLDER = '/sys/kernel/mm/transparent_hugepage'
 
-#: The file that says how many missing pages khugepaged may fill in.
-FILL = 'khugepaged/max_ptes_none'
+#: The file with the number of missing pages that khugepaged may fill in.
+MAX_FILLED = 'khugepaged/max_ptes_none'
 
 
-def chosen(folder=FOLDER):
-    """Return who gets huge pages: always, madvise or never."""
+def mode(folder=FOLDER):
+    """Return which memory gets huge pages: 'always', 'madvise' or 'never'."""
     return _setting(folder, 'enabled', 'never')
 
 
-def filled_in(folder=FOLDER):
-    """Return how many missing pages khugepaged fills in for one huge page."""
-    # QEMU asks for huge pages (madvise), so "never" alone keeps it out
-    if chosen(folder) == 'never':
+def max_filled_pages(folder=FOLDER):
+    """Return how many missing pages khugepaged may fill in per huge page.
+
+    0 means that it does not undo free page reporting.
+    """
+    # QEMU asks for huge pages with madvise(2), so only "never" excludes it
+    if mode(folder) == 'never':
         return 0
-    return int(_setting(folder, FILL, '0'))
+    return int(_setting(folder, MAX_FILLED, '0'))
 
 
-def _setting(folder, name, without):
+def _setting(folder, name, default):
     try:
         return sysfs.setting(os.path.join(folder, name))
-    except FileNotFoundError:  # a kernel without huge pages
-        return without
+    except FileNotFoundError:  # the kernel has no huge pages
+        return default

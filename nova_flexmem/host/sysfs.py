@@ -14,10 +14,14 @@
 
 
 def setting(path):
-    """Return what a file says, text; of a choice, the word in brackets.
+    """Return the content of a settings file, text.
+
+    Where the file lists choices, as in "always [madvise] never", it is the
+    word in brackets.
 
     :raises: OSError
     """
     with open(path, encoding='ascii') as f:
-        found = f.read().strip()
-    return found.partition('[')[2].partition(']')[0] if '[' in found else found
+        content = f.read().strip()
+    chosen = content.partition('[')[2].partition(']')[0]
+    return chosen if '[' in content else content

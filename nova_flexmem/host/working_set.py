@@ -10,17 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which part of their bases instances really use, found out by waiting.
+"""Measures which part of their bases instances use within some time.
 
-A processor marks a page-table entry when it uses the page. The marks of QEMU's
-entries are taken away (/proc/PID/clear_refs), and counted after some time
-("Referenced" in /proc/PID/smaps). Nothing is reclaimed; the kernel only
-forgets which pages of files the process used lately, which it goes by when
+A processor marks a page-table entry when it accesses the page. measure()
+clears the marks in QEMU's page table (/proc/PID/clear_refs) and counts the new
+ones later ("Referenced" in /proc/PID/smaps). Nothing is reclaimed, but the
+kernel forgets which file pages the process used recently; it needs that when
 memory is short.
 
-That tells of a guest's use only where QEMU itself carries out the guest's
-accesses. With KVM a guest has page tables of its own, whose marks
-/proc/PID/clear_refs neither takes away nor smaps counts.
+This works only with TCG, where QEMU itself makes the guest's accesses. With
+KVM a guest has page tables of its own: clear_refs does not clear their marks,
+and smaps does not count them.
 """
 
 import time
@@ -30,16 +30,16 @@ from nova_flexmem.host import accounting
 from nova_flexmem.host import memory
 from nova_flexmem.host import processes
 
-_MAPPED_FILES = '3'  # see proc_pid_clear_refs(5)
+_MAPPED_FILES = '3'  # proc_pid_clear_refs(5)
 
 
 def measure(wait_s):
-    """Return what instances use of their bases in a time: {pid: bytes}.
+    """Return what each instance uses of its base in a time: {pid: bytes}.
 
-    Instances that run with KVM, and those that end meanwhile, are left out.
+    Instances that run with KVM or end meanwhile are left out.
 
-    :param wait_s: how long to wait, seconds
-    :raises: HostUnfit if this user may not look
+    :param wait_s: how long to wait, in seconds
+    :raises: HostUnfit if this user may not watch QEMU
     """
     watched = {}
     for qemu in processes.running():
@@ -52,8 +52,8 @@ def measure(wait_s):
                 watched[qemu.pid] = areas
         except PermissionError as e:
             raise exception.HostUnfit(
-                reason=f'process {qemu.pid} cannot be watched ({e}); only'
-                ' root may')
+                reason=f'process {qemu.pid} cannot be watched ({e}); run this'
+                ' as root')
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended
     time.sleep(wait_s)

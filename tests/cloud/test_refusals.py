@@ -96,8 +96,8 @@ class StatusTest(harness.CloudTestCase):
 
     def setUp(self):
         super().setUp()
-        path = os.path.join(hugepages.FOLDER, hugepages.FILL)
-        if hugepages.filled_in():
+        path = os.path.join(hugepages.FOLDER, hugepages.MAX_FILLED)
+        if hugepages.max_filled_pages():
             with open(path, encoding='ascii') as f:
                 self.addCleanup(self._write, path, f.read())
             self._write(path, '0')

@@ -223,7 +223,7 @@ class HostTest(StatusTest):
 class HugePagesTest(StatusTest):
 
     def check(self, missing, text=_LINES):
-        self.patch(hugepages, 'filled_in', lambda: missing)
+        self.patch(hugepages, 'max_filled_pages', lambda: missing)
         return self.checks(text)._check_huge_pages()
 
     def test_nothing_is_filled_in(self):
@@ -398,7 +398,7 @@ class CommandTest(StatusTest):
     def test_json_and_exit_codes(self):
         self.patch(preflight, 'check', lambda _conf: [
             preflight.Finding('one', True, 'seen')])
-        self.patch(hugepages, 'filled_in', lambda: 0)
+        self.patch(hugepages, 'max_filled_pages', lambda: 0)
         for text, code in ((_LINES, 0), ('', 1),
                            (f'{_LINES}[libvirt]\nimages_type = lvm', 2)):
             found, out, _err = self.run_main(

@@ -196,4 +196,4 @@ class ConfinesTest(testtools.TestCase):
         self.kernel('Y\n')
         error = self.assertRaises(exception.HostUnfit, apparmor.confines,
                                   'no-such://uri')
-        self.assertIn('libvirt does not say', error.kwargs['reason'])
+        self.assertIn('libvirt cannot be asked', error.kwargs['reason'])

@@ -23,28 +23,29 @@ class HugePagesTest(testtools.TestCase):
     def _folder(self, enabled, missing):
         folder = self.useFixture(fixtures.TempDir()).path
         os.mkdir(os.path.join(folder, 'khugepaged'))
-        for name, text in (('enabled', enabled), (hugepages.FILL, missing)):
+        for name, text in (('enabled', enabled),
+                           (hugepages.MAX_FILLED, missing)):
             with open(os.path.join(folder, name), 'w') as f:
                 f.write(f'{text}\n')
         return folder
 
     def test_as_linux_has_them(self):
         folder = self._folder('[always] madvise never', 511)
-        self.assertEqual('always', hugepages.chosen(folder))
-        self.assertEqual(511, hugepages.filled_in(folder))
+        self.assertEqual('always', hugepages.mode(folder))
+        self.assertEqual(511, hugepages.max_filled_pages(folder))
 
     def test_qemu_asks_for_them(self):
         folder = self._folder('always [madvise] never', 64)
-        self.assertEqual('madvise', hugepages.chosen(folder))
-        self.assertEqual(64, hugepages.filled_in(folder))
+        self.assertEqual('madvise', hugepages.mode(folder))
+        self.assertEqual(64, hugepages.max_filled_pages(folder))
 
     def test_nothing_is_filled_in(self):
-        self.assertEqual(0, hugepages.filled_in(
+        self.assertEqual(0, hugepages.max_filled_pages(
             self._folder('always [madvise] never', 0)))
-        self.assertEqual(0, hugepages.filled_in(
+        self.assertEqual(0, hugepages.max_filled_pages(
             self._folder('always madvise [never]', 511)))
 
     def test_a_kernel_without_them(self):
         folder = self.useFixture(fixtures.TempDir()).path
-        self.assertEqual('never', hugepages.chosen(folder))
-        self.assertEqual(0, hugepages.filled_in(folder))
+        self.assertEqual('never', hugepages.mode(folder))
+        self.assertEqual(0, hugepages.max_filled_pages(folder))

@@ -261,9 +261,9 @@ class StateTest(testtools.TestCase):
             open(os.path.join(self.home, name), 'w').close()
         self.patch(appliance, '_KERNELS',
                    os.path.join(self.home, 'vmlinuz-*'))
-        self.assertNotIn('readable', appliance._way_out())
+        self.assertNotIn('readable', appliance._remedy())
         self.patch(os, 'access', lambda path, mode: path.endswith('1'))
-        self.assertIn('vmlinuz-2 readable', appliance._way_out())
+        self.assertIn('vmlinuz-2 readable', appliance._remedy())
 
 
 class PreflightTest(testtools.TestCase):
