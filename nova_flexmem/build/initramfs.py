@@ -27,7 +27,7 @@ BUSYBOX = '/bin/busybox'
 
 _APPLETS = ('sh', 'cat', 'chown', 'chroot', 'echo', 'grep', 'insmod', 'ln',
             'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
-            'sleep', 'stat', 'switch_root', 'sync', 'tr')
+            'sleep', 'stat', 'switch_root', 'sync', 'tail')
 _FOLDERS = ('.', 'bin', 'dev', 'modules', 'proc', 'run', 'sys')
 _INIT = os.path.join(os.path.dirname(guest.__file__), 'init')
 

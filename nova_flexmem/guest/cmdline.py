@@ -35,6 +35,7 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args):
     :raises: ValueError saying what about it can't be
     """
     words = [boot.kernel_args, f'flexmem.base={boot.base_uuid}',
+             f'flexmem.layout={boot.layout}',
              f'flexmem.rootfs={boot.rootfs}', f'flexmem.writes={writes}']
     for path in direct_paths:
         if not _FOLDER.fullmatch(path) or posixpath.normpath(path) != path:

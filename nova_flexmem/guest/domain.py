@@ -58,6 +58,8 @@ class Boot:
     kernel_args: str
     #: UUID in root.pmem's pfn superblock
     base_uuid: str
+    #: of root.pmem's layout: the first 32 hex digits of its SHA-256
+    layout: str
     #: 'erofs' or 'ext4'
     rootfs: str
 
@@ -74,6 +76,7 @@ class Boot:
             kernel=built.file(basefiles.KERNEL),
             initramfs=built.file(basefiles.INITRAMFS),
             kernel_args=manifest.kernel_args, base_uuid=manifest.uuid,
+            layout=manifest.files[basefiles.ROOT_PMEM].sha256[:32],
             rootfs=manifest.rootfs)
 
     @property

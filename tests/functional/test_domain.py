@@ -105,7 +105,8 @@ class DomainTest(testtools.TestCase):
             root_pmem=str(self.root_pmem), size_bytes=_SIZE_BYTES,
             kernel=str(self.folder / 'kernel'),
             initramfs=str(self.folder / 'initramfs'), kernel_args='quiet',
-            base_uuid=str(uuid.uuid4()), rootfs='erofs')
+            base_uuid=str(uuid.uuid4()), layout=uuid.uuid4().hex,
+            rootfs='erofs')
         # libvirt ends the guest with our connection, even if we are killed
         guest = self.connection.createXML(
             domain.transform(stock, boot, device=device),

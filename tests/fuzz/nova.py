@@ -30,7 +30,7 @@ _BOOT = domain.Boot(
     root_pmem='/store/bases/0/root.pmem', size_bytes=8 << 20,
     kernel='/store/bases/0/kernel', initramfs='/store/bases/0/initramfs',
     kernel_args='quiet', base_uuid='00000000-0000-0000-0000-000000000007',
-    rootfs='erofs')
+    layout='0' * 32, rootfs='erofs')
 
 
 class _Images:
@@ -70,7 +70,7 @@ def direct_paths(data):
     paths = form.text(texts['']).splitlines()
     boot = types.SimpleNamespace(
         kernel_args=form.text(texts.get('args', b'')), base_uuid='7',
-        rootfs='erofs')
+        layout='0' * 32, rootfs='erofs')
     try:
         line = cmdline.build(boot, 'disk', paths, 0, '')
     except ValueError:

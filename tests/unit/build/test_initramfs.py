@@ -25,7 +25,7 @@ from nova_flexmem import guest
 
 _APPLETS = """\
 cat chown chroot echo grep insmod ln mkdir mount mv od poweroff readlink \
-rm sh sleep stat switch_root sync tr""".split()
+rm sh sleep stat switch_root sync tail""".split()
 
 _LISTING = '\n'.join([
     '.', 'bin', 'bin/busybox', *sorted(f'bin/{name}' for name in _APPLETS),

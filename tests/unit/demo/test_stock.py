@@ -64,7 +64,8 @@ class StockTest(testtools.TestCase):
             root_pmem='/base/root.pmem', size_bytes=2 * _MIB,
             kernel='/base/kernel', initramfs='/base/initramfs',
             kernel_args='console=ttyS0',
-            base_uuid='7e44b694-bb05-5474-9b32-6c3e39335f55', rootfs='erofs')
+            base_uuid='7e44b694-bb05-5474-9b32-6c3e39335f55',
+            layout='0' * 32, rootfs='erofs')
         for device in ('nvdimm', 'virtio-pmem'):
             text = domain.transform(_xml(disk_format='raw'), boot,
                                     device=device)

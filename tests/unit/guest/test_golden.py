@@ -33,7 +33,8 @@ BOOT = domain.Boot(
     kernel='/var/lib/nova-flexmem/bases/6b2e/kernel',
     initramfs='/var/lib/nova-flexmem/bases/6b2e/initramfs',
     kernel_args='console=tty0 console=ttyS0,115200 quiet',
-    base_uuid='0b4f7d7e-52b4-4d2e-9f6b-1f0b0f3c5a77', rootfs='erofs')
+    base_uuid='0b4f7d7e-52b4-4d2e-9f6b-1f0b0f3c5a77',
+    layout='5d1f0b7c92e4a6838f6b1e0f7a92c4d3', rootfs='erofs')
 
 
 class GoldenTest(testtools.TestCase):

@@ -1,0 +1,306 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""/init of a guest: its functions under busybox, without a guest.
+
+What the kernel shows in /sys, /proc and /dev is folders and files of the
+test. What a guest's disks and mounts do is in tests/functional.
+"""
+
+import glob
+import os
+import pathlib
+import re
+import stat
+import subprocess
+
+import fixtures
+import testtools
+
+from nova_flexmem.build import initramfs
+from nova_flexmem import guest
+
+_INIT = os.path.join(os.path.dirname(guest.__file__), 'init')
+_BASE = '0b4f7d7e-52b4-4d2e-9f6b-1f0b0f3c5a77'
+
+#: Linux gives /init these, whatever the command line says.
+_ENVIRONMENT = {'HOME': '/', 'TERM': 'linux'}
+
+_READ = """
+read_command_line
+for value in "$base" "$rootfs" "$writes" "$direct" "$reporting_order" "$init"
+do
+    echo "[$value]"
+done
+"""
+
+
+class InitTestCase(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        if not os.path.exists(initramfs.BUSYBOX):
+            self.skipTest('busybox-static is not installed')
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        for name in ('sys', 'proc', 'dev', 'modules', 'bin'):
+            (self.folder / name).mkdir()
+        # a guest has these programs and no others
+        for applet in initramfs._APPLETS:
+            (self.folder / 'bin' / applet).symlink_to(initramfs.BUSYBOX)
+
+    def write(self, path, content):
+        path = self.folder / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            content = content.encode()
+        path.write_bytes(content)
+
+    def run_script(self, script, environment=None, code=0):
+        """Run a script that has /init's functions; returns what it prints.
+
+        :param environment: {name: value} beside what Linux gives
+        :param code: the exit code that it must have
+        """
+        text = (f'. {_INIT}\n'
+                'SYS=$1/sys PROC=$1/proc DEV=$1/dev MODULES=$1/modules\n'
+                'LOWER=$1/lower DELTA=$1/delta ROOT=$1/root PATH=$1/bin\n'
+                f'{script}')
+        done = subprocess.run(
+            [initramfs.BUSYBOX, 'sh', '-c', text, 'sh', str(self.folder)],
+            env=_ENVIRONMENT | (environment or {}), cwd=self.folder,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=60)
+        self.assertEqual(code, done.returncode, done.stdout)
+        return done.stdout
+
+
+class CommandLineTest(InitTestCase):
+
+    def read(self, line, environment=None):
+        self.write('proc/cmdline', line + '\n')
+        said = self.run_script(_READ, environment)
+        return [value[1:-1] for value in said.splitlines()]
+
+    def test_all_words(self):
+        self.assertEqual(
+            [_BASE, 'ext4', 'memory', '/a,/b', '0', '/bin/other'],
+            self.read(f'quiet flexmem.base={_BASE} flexmem.rootfs=ext4'
+                      ' flexmem.writes=memory flexmem.direct=/a,/b'
+                      ' flexmem.reporting_order=0 init=/bin/other'))
+
+    def test_missing_words(self):
+        self.assertEqual(['', 'erofs', 'disk', '', '', '/sbin/init'],
+                         self.read('quiet'))
+        self.assertEqual(['', 'erofs', 'disk', '', '', '/sbin/init'],
+                         self.read(''))
+
+    def test_quotes(self):
+        for words in ('init="/bin/a  b"', '"init=/bin/a  b"'):
+            self.assertEqual('/bin/a  b', self.read(f'x {words} y')[5])
+        self.assertEqual('/bin/b', self.read(
+            'dyndbg="file a.c +p; init=/bin/a" init=/bin/b')[5])
+        self.assertEqual('b', self.read('x="flexmem.base=a" flexmem.base=b'
+                                        ' "y flexmem.base=c"')[0])
+        # as the kernel has it, which takes off only outer quotes
+        self.assertEqual('/bin/"a b"', self.read('init=/bin/"a b"')[5])
+
+    def test_open_quote(self):
+        self.assertEqual('/bin/a b', self.read('init="/bin/a b')[5])
+
+    def test_globs_stay(self):
+        for name in ('flexmem.base=other', 'init=x'):
+            self.write(name, '')
+        self.assertEqual(['*', 'erofs', 'disk', '/[a-z]*', '', '*'],
+                         self.read('* flexmem.base=* flexmem.b?se=a'
+                                   ' flexmem.direct=/[a-z]* init=*'))
+
+    def test_nothing_is_expanded(self):
+        self.assertEqual('$(echo,x)`id`\\', self.read(
+            'flexmem.base=$(echo,x)`id`\\')[0])
+
+    def test_last_word_counts(self):
+        self.assertEqual('b', self.read('flexmem.base=a flexmem.base=b')[0])
+
+    def test_longest_line(self):
+        line = 'a="b c" ' * 250 + f'flexmem.base={_BASE}'
+        self.assertLess(2000, len(line))
+        self.assertEqual(_BASE, self.read(line)[0])
+
+    def test_variables_from_the_kernel_decide_nothing(self):
+        hostile = {name: '/evil' for name in (
+            'base', 'rootfs', 'writes', 'direct', 'reporting_order', 'init',
+            'pmem', 'delta', 'source', 'text', 'word', 'line', 'quoted',
+            'SYS', 'PROC', 'DEV', 'MODULES', 'LOWER', 'DELTA', 'ROOT',
+            'SERIAL', 'WAIT_S', 'PATH')}
+        hostile |= {'IFS': 'e=/.', 'ENV': '/evil', 'PS4': '$(echo evil)'}
+        self.assertEqual(['', 'erofs', 'disk', '', '', '/sbin/init'],
+                         self.read('quiet', hostile))
+        self.assertEqual([_BASE, 'ext4', 'disk', '', '', '/sbin/init'],
+                         self.read(f'flexmem.base={_BASE} flexmem.rootfs=ext4',
+                                   hostile))
+        self.assertEqual('', self.run_script('echo "$pmem$delta$source"',
+                                             hostile).strip())
+
+    def test_every_variable_is_set_first_or_local(self):
+        with open(_INIT) as f:
+            text = f.read()
+        names = set(re.findall(r'\$\{?([A-Za-z_]\w*)', text))
+        self.assertLessEqual({'base', 'WAIT_S', 'device'}, names)
+        said = self.run_script('set', dict.fromkeys(names, 'evil'))
+        local = ' '.join(re.findall(r'^ +local (.*)', text, re.MULTILINE))
+        for name in re.findall("^(.*)='evil'", said, re.MULTILINE):
+            self.assertRegex(local, rf'\b{name}\b')
+
+    def test_variables_of_the_image_go_on_to_its_init(self):
+        self.write('proc/cmdline', 'quiet\n')
+        said = self.run_script(
+            'read_command_line; wait_for true; export -p',
+            {'tries': '7', 'word': 'a b', 'foo': 'bar'})
+        for variable in ("tries='7'", "word='a b'", "foo='bar'"):
+            self.assertIn(variable, said)
+
+
+class DevicesTest(InitTestCase):
+
+    def setUp(self):
+        super().setUp()
+        # no test can make a device without root
+        found = [path for path in glob.glob('/dev/*')
+                 if stat.S_ISBLK(os.stat(path).st_mode)]
+        if not found:
+            self.skipTest('there is no block device in /dev')
+        self.device = found[0]
+
+    def add(self, name, files, node=True):
+        """Add a block device to /sys and, unless told not to, to /dev."""
+        (self.folder / 'sys/block' / name).mkdir(parents=True)
+        for path, content in files.items():
+            self.write(f'sys/block/{name}/{path}', content)
+        if node:
+            (self.folder / 'dev' / name).symlink_to(self.device)
+
+    def find(self, which, variable, code=0, before=''):
+        said = self.run_script(f'{before}\n{which} || exit 7\n'
+                               f'echo "${variable}"', code=code)
+        return said.strip().removeprefix(f'{self.folder}/dev/')
+
+    def find_delta(self, code=0):
+        return self.find('find_delta', 'delta', code)
+
+    def find_pmem(self, code=0, base=_BASE):
+        return self.find('find_pmem', 'pmem', code, f'base="{base}"')
+
+    def test_pmem(self):
+        self.add('pmem0', {'device/uuid': f'{_BASE[:-1]}0\n'})
+        self.add('pmem1', {})
+        self.add('pmem2', {'device/uuid': f'{_BASE}\n'})
+        self.add('sda', {'device/uuid': f'{_BASE}\n'})
+        self.assertEqual('pmem2', self.find_pmem())
+
+    def test_no_pmem(self):
+        self.find_pmem(code=7)
+        self.add('pmem0', {'device/uuid': f'{_BASE}x\n'})
+        self.find_pmem(code=7)
+
+    def test_pmem_without_its_node_yet(self):
+        self.add('pmem0', {'device/uuid': f'{_BASE}\n'}, node=False)
+        self.find_pmem(code=7)
+
+    def test_no_pmem_without_the_word_that_names_it(self):
+        self.add('pmem0', {})
+        said = self.run_script(
+            'fail() { echo "$*"; exit 9; }; mount() { exit 8; }; mount_base',
+            code=9)
+        self.assertEqual('no flexmem.base on the kernel command line\n', said)
+
+    def test_pmem_that_comes_late(self):
+        self.add('pmem0', {'device/uuid': f'{_BASE}\n'}, node=False)
+        said = self.run_script(
+            f'base={_BASE}\n'
+            f'(sleep 0.3; ln -s {self.device} "$DEV/pmem0") &\n'
+            'wait_for find_pmem && echo "found $pmem"')
+        self.assertEqual(f'found {self.folder}/dev/pmem0\n', said)
+
+    def test_waiting_ends(self):
+        said = self.run_script('WAIT_S=1; wait_for find_pmem || echo over')
+        self.assertEqual('over\n', said)
+
+    def test_delta_on_virtio_blk(self):
+        self.add('vda', {'serial': 'another\n'})
+        self.add('vdb', {'serial': 'flexmem-delta\n'})
+        self.assertEqual('vdb', self.find_delta())
+
+    def test_delta_on_virtio_scsi(self):
+        # as QEMU 7.2 gives it (scsi_disk_emulate_vpd_page)
+        page = b'\x00\x80\x00\x0d' + b'flexmem-delta'
+        self.add('sda', {'device/vpd_pg80': b'\x00\x80\x00\x05other'})
+        self.add('sdb', {'device/vpd_pg80': page})
+        self.assertEqual('sdb', self.find_delta())
+
+    def test_delta_is_not_what_only_begins_so(self):
+        self.add('vda', {'serial': 'flexmem-delta2\n'})
+        self.add('sda', {'device/vpd_pg80':
+                         b'\x00\x80\x00\x0exflexmem-delta'})
+        self.add('sdb', {})
+        self.find_delta(code=7)
+
+
+class ModulesTest(InitTestCase):
+
+    def test_order(self):
+        self.write('modules/order', 'b.ko\na-1.ko\nc.ko\n')
+        said = self.run_script(
+            'insmod() { echo "insmod ${1#$MODULES/}"; [ "$1" != '
+            '"$MODULES/a-1.ko" ]; }\nload_modules')
+        self.assertEqual(
+            'insmod b.ko\ninsmod a-1.ko\n'
+            'flexmem: module a-1.ko does not load here\ninsmod c.ko\n', said)
+
+    def test_reporting_order(self):
+        path = 'sys/module/page_reporting/parameters/page_reporting_order'
+        self.run_script('set_reporting_order 9')  # the kernel has none
+        self.assertFalse((self.folder / path).exists())
+        self.write(path, '-1\n')
+        self.run_script('set_reporting_order 9')
+        self.assertEqual('9\n', (self.folder / path).read_text())
+
+
+class DirectTest(InitTestCase):
+
+    def direct(self, value):
+        return self.run_script(
+            'mount_direct() { echo "$1 $#"; }\n'
+            f'direct="{value}"\nmount_direct_folders').splitlines()
+
+    def test_folders(self):
+        self.assertEqual([], self.direct(''))
+        self.assertEqual(['/a 1', '/b/c 1'], self.direct('/a,/b/c'))
+
+    def test_globs_stay(self):
+        self.assertEqual(['/* 1', '* 1'], self.direct('/*,*'))
+
+
+class FailureTest(InitTestCase):
+
+    def test_says_why_and_switches_off(self):
+        said = self.run_script('poweroff() { echo "off $*"; exit 9; }\n'
+                               'sleep() { :; }\nfail no luck', code=9)
+        self.assertEqual(
+            'flexmem: FATAL: no luck\n'
+            'flexmem: FATAL: the guest cannot start; powering off\noff -f\n',
+            said)
+
+    def test_unknown_writes_policy(self):
+        said = self.run_script('fail() { echo "$*"; exit 9; }\n'
+                               'writes=nowhere; mount_delta', code=9)
+        self.assertEqual('flexmem.writes=nowhere on the kernel command'
+                         ' line\n', said)
