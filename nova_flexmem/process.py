@@ -21,16 +21,14 @@ import os
 import subprocess
 
 from oslo_concurrency import processutils
+from oslo_utils import units
 
 from nova_flexmem import exception
-
-GIB = 1 << 30
-MIB = 1 << 20
 
 #: Time limit of a helper that writes a disk: a fixed part, and the least speed
 #: in bytes/s for the rest.
 _DISK_S = 600
-_DISK_SPEED = 20 * MIB
+_DISK_SPEED = 20 * units.Mi
 
 #: Kills the program when its starter dies, and disables setuid programs.
 _GUARD = ('setpriv', '--pdeathsig', 'KILL', '--no-new-privs', '--')
@@ -50,8 +48,8 @@ _ENVIRONMENT = {'LC_ALL': 'C.UTF-8', 'TZ': 'UTC', 'HOME': '/',
 class Limits:
     """Resource limits of a helper program (setrlimit(2)); None: no limit."""
 
-    address_space_bytes: int | None = 4 * GIB
-    file_size_bytes: int | None = 64 * GIB
+    address_space_bytes: int | None = 4 * units.Gi
+    file_size_bytes: int | None = 64 * units.Gi
     cpu_s: int | None = 600
 
 
@@ -107,7 +105,7 @@ def write_disk(*argv, size_bytes, timeout_s=None):
     """
     seconds = timeout_s or _DISK_S + size_bytes // _DISK_SPEED
     run(*argv, timeout_s=seconds, limits=Limits(
-        file_size_bytes=size_bytes + size_bytes // 64 + 64 * MIB,
+        file_size_bytes=size_bytes + size_bytes // 64 + 64 * units.Mi,
         cpu_s=int(seconds)))
 
 

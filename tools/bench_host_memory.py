@@ -26,6 +26,8 @@ import statistics
 import sys
 import tempfile
 
+from oslo_utils import units
+
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest.device import nvdimm
 from nova_flexmem.host import accounting
@@ -85,7 +87,7 @@ def _start(stack, path, written):
         '-device', f'loader,file={written},addr=0x1000000,force-raw=on',
         *flexmem_device.memory_backend(path, _BASE_BYTES),
         *nvdimm.Nvdimm().arguments('pc', 0),
-        limits=process.Limits(address_space_bytes=16 * process.GIB))
+        limits=process.Limits(address_space_bytes=16 * units.Gi))
     stack.callback(popen.communicate)
     stack.callback(popen.kill)
     if not popen.stdout.readline():  # greeting

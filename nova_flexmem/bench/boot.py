@@ -19,6 +19,8 @@ import contextlib
 import dataclasses
 import itertools
 
+from oslo_utils import units
+
 from nova_flexmem.bench import bootphases
 from nova_flexmem.bench import direct as direct_module
 from nova_flexmem.bench import environment
@@ -27,8 +29,6 @@ from nova_flexmem.bench import results
 from nova_flexmem.demo import kinds
 from nova_flexmem import exception
 from nova_flexmem.host import pages
-
-MIB = 1 << 20
 
 KINDS = ('stock', 'direct', 'flexmem')
 
@@ -123,7 +123,7 @@ class Boot:
                                       total_s)
         self._rows.append({'kind': kind, 'neighbours': count, 'cache': cache,
                            'total': total_s, **dataclasses.asdict(phases),
-                           _CACHED: cached_bytes / MIB})
+                           _CACHED: cached_bytes / units.Mi})
 
     def _guest(self, kind, name):
         if kind != 'direct':

@@ -22,6 +22,8 @@ import contextlib
 import dataclasses
 import time
 
+from oslo_utils import units
+
 from nova_flexmem.bench import environment
 from nova_flexmem.bench import pagetypes
 from nova_flexmem.bench import results
@@ -33,8 +35,6 @@ from nova_flexmem import exception
 from nova_flexmem.host import accounting
 from nova_flexmem.host import ksm
 from nova_flexmem.host import memory
-
-MIB = 1 << 20
 
 #: Guests hand free pages back a part every 2 s (mm/page_reporting.c), and
 #: drop what they read of their disks a minute after their start (base/init).
@@ -138,7 +138,7 @@ class Density:
         ksm_pages = ksm.counters().shared_bytes if way != 'off' else 0
         types: dict[str, pagetypes.Part] = {}
         if with_types:
-            size = self._options.guest.ram_mib * MIB
+            size = self._options.guest.ram_mib * units.Mi
             parts = [pagetypes.of_guest(each, size, pagetypes.host_flags())
                      for each in guests]
             types = {name: pagetypes.Part(
@@ -188,7 +188,7 @@ class Density:
                 'private': self._anonymous()})
             if now.full_scans >= scans + _CONVERGED_SCANS:
                 if now.saved_bytes - saved < _CONVERGED_SHARE * max(
-                        now.saved_bytes, MIB):
+                        now.saved_bytes, units.Mi):
                     return
                 saved, scans = now.saved_bytes, now.full_scans
             if seconds > _CONVERGE_LIMIT_S:

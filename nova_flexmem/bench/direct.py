@@ -22,6 +22,7 @@ import os
 import re
 
 from lxml import etree
+from oslo_utils import units
 
 from nova_flexmem import exception
 from nova_flexmem.guest import xmledit
@@ -29,11 +30,9 @@ from nova_flexmem.image import appliance as appliance_module
 from nova_flexmem.image import grub
 from nova_flexmem.image import operating_system
 
-MIB = 1 << 20
-
 _TIMEOUT_S = 900
-_MAX_KERNEL_BYTES = 64 * MIB
-_MAX_INITRD_BYTES = 512 * MIB
+_MAX_KERNEL_BYTES = 64 * units.Mi
+_MAX_INITRD_BYTES = 512 * units.Mi
 
 #: What the first entry of GRUB's menu boots.
 _ENTRY = re.compile(r'^[ \t]*linux(?:16|efi)?[ \t]+(?P<kernel>\S+)'

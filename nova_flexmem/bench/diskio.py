@@ -18,6 +18,8 @@ doc/source/bench_boot_io.rst tells what each figure means.
 import dataclasses
 import os
 
+from oslo_utils import units
+
 from nova_flexmem.bench import environment
 from nova_flexmem.bench import fio
 from nova_flexmem.bench import fiodisk
@@ -29,8 +31,6 @@ from nova_flexmem import exception
 from nova_flexmem.guest import fitness
 from nova_flexmem.guest import xmledit
 from nova_flexmem.host import pages
-
-MIB = 1 << 20
 
 KINDS = ('stock', 'stock-writeback', 'flexmem')
 
@@ -104,7 +104,7 @@ class DiskIo:
             hostcache.drop(path)
             # what the guest has mapped of it stays
             self._add((_CACHED, 'MiB'), kind,
-                      pages.resident_bytes(path) / MIB)
+                      pages.resident_bytes(path) / units.Mi)
             # each time: a job reads ahead, and the host drops some by itself
             for job in fio.HOST_COLD:
                 hostcache.drop(path)
@@ -133,7 +133,7 @@ class DiskIo:
     def _choose_files(self, guest):
         self._files = imagefiles.choose(
             guest.output(imagefiles.LIST), fio.SETS,
-            self._options.set_mib * MIB)
+            self._options.set_mib * units.Mi)
         return self._files
 
     def _check_files(self, guest, files):
@@ -151,7 +151,7 @@ class DiskIo:
 
     def _change(self, kind, guest, files):
         name = ('first change of an image file of'
-                f' {files.changed_bytes / MIB:.0f} MiB')
+                f' {files.changed_bytes / units.Mi:.0f} MiB')
         self._progress(f'{kind}: {name}')
         output = guest.output(_DROP + _CHANGE.format(path=files.changed))
         self._add((name, 'ms'), kind, int(output) / 1e6)

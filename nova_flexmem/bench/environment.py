@@ -18,6 +18,7 @@ import time
 
 import libvirt
 from lxml import etree
+from oslo_utils import units
 
 from nova_flexmem import accel
 from nova_flexmem.demo import hypervisor
@@ -34,7 +35,7 @@ def describe(ready):
         'date': time.strftime('%Y-%m-%d %H:%M %Z'),
         'kernel': platform.release(),
         'processors': str(os.cpu_count()),
-        'memory': f'{memory.host_total_bytes() / (1 << 30):.1f} GiB',
+        'memory': f'{memory.host_total_bytes() / units.Gi:.1f} GiB',
         'QEMU': _version(ready.launcher.connection.getVersion()),
         'libvirt': _version(libvirt.getVersion()),
         'accelerator': 'KVM' if accel.kvm_works() else

@@ -15,9 +15,9 @@
 import dataclasses
 import json
 
-from nova_flexmem import exception
+from oslo_utils import units
 
-MIB = 1 << 20
+from nova_flexmem import exception
 
 #: How long a job goes on at most.
 _LIMIT_S = 5
@@ -95,11 +95,11 @@ def _spent_s(said):
 
 
 _READ_SPEED = (('', 'MiB/s', lambda said:
-                said['io_bytes'] / MIB / _spent_s(said)),)
+                said['io_bytes'] / units.Mi / _spent_s(said)),)
 _READ_RATE = (('', '1/s', lambda said: said['total_ios'] / _spent_s(said)),)
 
 #: Syncing is part of these, and fio counts it apart from the writes.
-_WRITE_SPEED = (('', 'MiB/s', lambda said: said['bw_bytes'] / MIB),)
+_WRITE_SPEED = (('', 'MiB/s', lambda said: said['bw_bytes'] / units.Mi),)
 _WRITE_RATE = (('', '1/s', lambda said: said['iops']),)
 
 _LATENCY = ((', median', 'us', _percentile(50)),

@@ -21,6 +21,8 @@ import contextlib
 import dataclasses
 import time
 
+from oslo_utils import units
+
 from nova_flexmem.bench import cgroup
 from nova_flexmem.bench import environment
 from nova_flexmem.bench import hostcache
@@ -83,7 +85,7 @@ def run(image, options, work_folder, progress):
         'fit', {**described, **{f'why no more, {kind}': why
                                 for kind, (_count, why) in tried.items()}},
         dataclasses.asdict(options),
-        [results.Figure(f'VMs in {options.size_bytes / (1 << 30):g} GiB', '',
+        [results.Figure(f'VMs in {options.size_bytes / units.Gi:g} GiB', '',
                         {kind: [count]
                          for kind, (count, _why) in tried.items()
                          if count is not None})])

@@ -14,7 +14,9 @@
 
 import os
 
-_READ_BYTES = 1 << 20
+from oslo_utils import units
+
+_READ_BYTES = units.Mi
 
 
 def drop(path):

@@ -18,9 +18,9 @@ of a first access has files of its own.
 
 import dataclasses
 
-from nova_flexmem import exception
+from oslo_utils import units
 
-MIB = 1 << 20
+from nova_flexmem import exception
 
 #: Lists the files that come into question, the largest first.
 LIST = r'''
@@ -70,5 +70,6 @@ def choose(listing, count, size_bytes):
         if min(sizes) >= size_bytes and changed:
             return Files(tuple(map(tuple, sets)), *changed)
     raise exception.BenchFailed(
-        reason=f'the image has not {count} times {size_bytes // MIB} MiB in'
-        ' large files; give a smaller --set-mib')
+        reason=f'the image has not {count} times'
+        f' {size_bytes // units.Mi} MiB in large files; give a smaller'
+        ' --set-mib')

@@ -25,6 +25,7 @@ import os
 import zlib
 
 import numpy
+from oslo_utils import units
 
 from nova_flexmem import exception
 from nova_flexmem.host import memory
@@ -43,7 +44,7 @@ _FRAME = (1 << 55) - 1
 #: types pc and q35: above comes the gap for PCI).
 LIMIT_BYTES = 2 << 30
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = units.Mi
 
 TYPES = ('kernel', 'page cache', 'anonymous', 'free')
 _KERNEL, _CACHE, _ANONYMOUS, _FREE = range(len(TYPES))

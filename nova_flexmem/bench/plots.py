@@ -18,8 +18,7 @@ import os
 import matplotlib
 from matplotlib import pyplot
 from matplotlib import ticker
-
-MIB = 1 << 20
+from oslo_utils import units
 
 _COLOURS = {'stock': '#e76f51', 'flexmem': '#2a9d8f'}
 _OTHER_COLOURS = ('#457b9d', '#e9c46a', '#9aa5b1', '#6d597a')
@@ -69,7 +68,7 @@ def _by_count(axes, results):
                 ('guest RAM', lambda row: row['ram'], 'o-'),
                 ("guest RAM and QEMU's own",
                  lambda row: row['ram'] + row['qemu'], 's--')):
-            axes.plot(counts, [value(row) / MIB for row in rows], style,
+            axes.plot(counts, [value(row) / units.Mi for row in rows], style,
                       color=colour, label=f'{kind}: {label}')
     axes.set_xlabel('VMs')
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
@@ -87,7 +86,7 @@ def _breakdown(axes, results):
     labels = [f'{row["kind"]}\n{_WAYS[row["ksm"]]}' for row in rows]
     bottom = [0.0] * len(rows)
     for label, colour, value in _PARTS + _RAM_PARTS:
-        heights = [value(row) / MIB / row['guests'] for row in rows]
+        heights = [value(row) / units.Mi / row['guests'] for row in rows]
         axes.bar(range(len(rows)), heights, 0.7, bottom, color=colour,
                  label=label)
         bottom = [a + b for a, b in zip(bottom, heights)]
@@ -112,9 +111,9 @@ def _ksm(axes, results):
         if count != max(row['guests'] for row in results.series['ksm']):
             continue
         seconds = [row['seconds'] for row in rows]
-        axes.plot(seconds, [row['private'] / MIB for row in rows],
+        axes.plot(seconds, [row['private'] / units.Mi for row in rows],
                   color=_COLOURS[kind], label=f'{kind} + KSM, {count} VMs')
-        axes.axhline(rows[0]['private'] / MIB, color=_COLOURS[kind],
+        axes.axhline(rows[0]['private'] / units.Mi, color=_COLOURS[kind],
                      linestyle=':', label=f'{kind} without KSM')
     axes.set_xlabel('seconds since KSM began to scan')
     axes.set_ylabel("the host's anonymous memory in MiB")

@@ -14,12 +14,12 @@
 
 import dataclasses
 
+from oslo_utils import units
+
 from nova_flexmem.bench import pagetypes
 from nova_flexmem.bench import results
 from nova_flexmem.bench import slope
 from nova_flexmem.demo import kinds
-
-MIB = 1 << 20
 
 
 @dataclasses.dataclass
@@ -107,7 +107,7 @@ def figures(seen, ksm_counts):
              lambda each: each.ram + each.qemu),
             ('guest RAM and QEMU\'s own, no translated code, per further VM',
              lambda each: each.ram + each.qemu - each.translated)):
-        fits = {kind: slope.fit([(each.guests, value(each) / MIB)
+        fits = {kind: slope.fit([(each.guests, value(each) / units.Mi)
                                  for each in seen.samples
                                  if each.kind == kind and each.ksm == 'off'])
                 for kind in kinds.KINDS} if len(counts) > 1 else {}
@@ -131,7 +131,8 @@ def _at(seen, count):
 
     def of_samples(name, value, chosen=samples):
         return results.Figure(f'{count} VMs: {name}', 'MiB', {
-            column: [value(each) / MIB] for column, each in chosen.items()})
+            column: [value(each) / units.Mi]
+            for column, each in chosen.items()})
 
     def of_scans(name, unit, value):
         return results.Figure(f'{count} VMs: {name}', unit, {

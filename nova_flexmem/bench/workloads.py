@@ -12,13 +12,13 @@
 
 """What guests of the density benchmark do after their boot."""
 
+from oslo_utils import units
+
 from nova_flexmem.demo import workload
 from nova_flexmem import exception
 
-MIB = 1 << 20
-
-_READ_BYTES = 300 * MIB
-_WRITE_BYTES = 200 * MIB
+_READ_BYTES = 300 * units.Mi
+_WRITE_BYTES = 200 * units.Mi
 
 _PROCESSES = 4
 

@@ -14,6 +14,8 @@
 
 import os
 
+from oslo_utils import units
+
 from nova_flexmem.build import builder
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.demo import configdrive
@@ -21,8 +23,6 @@ from nova_flexmem.demo import debian
 from nova_flexmem.demo import kinds
 from nova_flexmem.guest import domain
 from nova_flexmem.store import basestore
-
-GIB = 1 << 30
 
 _LAYOUT = 'ext4'
 
@@ -67,7 +67,7 @@ def guest_options(parsed_args, conf):
         user_data = configdrive.quiet()
     return kinds.Options(
         ram_mib=parsed_args.ram_mib,
-        disk_bytes=parsed_args.disk_gib and parsed_args.disk_gib * GIB,
+        disk_bytes=parsed_args.disk_gib and parsed_args.disk_gib * units.Gi,
         cpu_model=parsed_args.cpu_model,
         device=parsed_args.device, writes=parsed_args.writes,
         direct_paths=tuple(conf.flexmem.direct_paths),

@@ -17,6 +17,7 @@ import re
 import typing
 
 from cliff import lister
+from oslo_utils import units
 
 from nova_flexmem.bench import compare
 from nova_flexmem.bench import density
@@ -28,8 +29,6 @@ from nova_flexmem.cmd import arguments
 from nova_flexmem.cmd import benchmark
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.store import basestore
-
-MIB = 1 << 20
 
 _SIZE = re.compile(r'(\d+)([MG])')
 
@@ -68,7 +67,7 @@ class Density(benchmark.Benchmark):
             switch.put_back()
             switch.check_off()
             if not parsed_args.fit:
-                pagetypes.check_size(parsed_args.ram_mib * MIB)
+                pagetypes.check_size(parsed_args.ram_mib * units.Mi)
 
     def measure(self, parsed_args, image, guest, reporter):
         if parsed_args.fit:

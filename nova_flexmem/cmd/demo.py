@@ -18,6 +18,7 @@ import os
 import typing
 
 from cliff import lister
+from oslo_utils import units
 
 from nova_flexmem.cmd import arguments
 from nova_flexmem.cmd import progress
@@ -25,8 +26,6 @@ from nova_flexmem.cmd import signals
 from nova_flexmem.demo import chart
 from nova_flexmem.demo import demo
 from nova_flexmem.demo import report
-
-MIB = 1 << 20
 
 
 class Demo(lister.Lister):
@@ -63,7 +62,8 @@ class Demo(lister.Lister):
     def take_action(self, parsed_args):
         chart.prepare(parsed_args.output)
         options = demo.Options(
-            guests=parsed_args.guests, read_bytes=parsed_args.read_mb * MIB,
+            guests=parsed_args.guests,
+            read_bytes=parsed_args.read_mb * units.Mi,
             guest=arguments.guest_options(parsed_args, self.app.conf))
         with progress.Progress(self.app.stderr) as reporter:
             stock, flexmem = demo.run(
@@ -83,5 +83,6 @@ class Demo(lister.Lister):
         chart.draw(picture, stock, flexmem,
                    'Host memory by number of VMs'
                    f' ({options.guest.ram_mib} MiB RAM each,'
-                   f' {options.read_bytes // MIB} MiB of image files read)')
+                   f' {options.read_bytes // units.Mi} MiB of image files'
+                   ' read)')
         self.app.stderr.write(f'the picture is {picture}\n')

@@ -17,15 +17,13 @@ import typing
 
 from cliff import show
 from oslo_utils import strutils
+from oslo_utils import units
 
 from nova_flexmem.cmd import progress
 from nova_flexmem.cmd import signals
 from nova_flexmem import exception
 from nova_flexmem.flatten import flatten
 from nova_flexmem.store import basestore
-
-GIB = 1 << 30
-MIB = 1 << 20
 
 
 class Flatten(show.ShowOne):
@@ -82,7 +80,7 @@ class Flatten(show.ShowOne):
             size_bytes=_size_bytes(parsed_args.size),
             image_sha256=sha256.lower() if sha256 else None,
             direct_paths=tuple(path.rstrip('/') for path in paths),
-            max_virtual_size_bytes=group.max_virtual_size_gib * GIB,
+            max_virtual_size_bytes=group.max_virtual_size_gib * units.Gi,
             timeout_s=group.build_timeout_s)
         signals.clean_up_on_signals()
         with progress.Progress(self.app.stderr) as reporter:
@@ -91,8 +89,8 @@ class Flatten(show.ShowOne):
                 parsed_args.delta, parsed_args.out, options, reporter)
         facts = {
             'path': made.path, 'format': made.format,
-            'virtual_size_mib': round(made.virtual_size_bytes / MIB),
-            'size_mib': round(os.stat(made.path).st_blocks * 512 / MIB),
+            'virtual_size_mib': round(made.virtual_size_bytes / units.Mi),
+            'size_mib': round(os.stat(made.path).st_blocks * 512 / units.Mi),
             'system': made.system, 'written': made.written,
             'removed': made.removed, 'unclear_hard_links': made.unclear}
         return tuple(facts), tuple(facts.values())
@@ -109,4 +107,4 @@ def _size_bytes(text):
     if size_bytes <= 0:
         raise exception.ConfigUnusable(
             reason=f'--size {text}: not a size; give for example 20GiB')
-    return -(-size_bytes // MIB) * MIB
+    return -(-size_bytes // units.Mi) * units.Mi

@@ -15,14 +15,13 @@
 import typing
 
 from cliff import lister
+from oslo_utils import units
 
 from nova_flexmem import exception
 from nova_flexmem.host import accounting
 from nova_flexmem.host import exposition
 from nova_flexmem.host import working_set
 from nova_flexmem.store import basestore
-
-MIB = 1 << 20
 
 #: Of the columns with sizes: the heading in tables, and the name for programs.
 _SIZES = (
@@ -140,4 +139,5 @@ def _sum(values):
 def _in_table(row):
     kind, base, name, uuid, pid, *sizes = row
     return (kind, (base or '')[:8], name or uuid or '', pid or '',
-            *('' if size is None else f'{size / MIB:.1f}' for size in sizes))
+            *('' if size is None else f'{size / units.Mi:.1f}'
+              for size in sizes))

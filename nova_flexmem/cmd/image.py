@@ -18,6 +18,7 @@ import typing
 from cliff import command
 from cliff import lister
 from cliff import show
+from oslo_utils import units
 
 from nova_flexmem.build import builder
 from nova_flexmem.cmd import progress
@@ -26,8 +27,6 @@ from nova_flexmem import exception
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 from nova_flexmem.store import names
-
-MIB = 1 << 20
 
 _BASE_HELP = 'key of a base, or the beginning of one'
 
@@ -144,7 +143,8 @@ class List(_StoreCommand, lister.Lister):
             rows.append((
                 key, manifest.distro, manifest.kernel_release,
                 manifest.rootfs,
-                round(manifest.files[basefiles.ROOT_PMEM].size_bytes / MIB),
+                round(manifest.files[basefiles.ROOT_PMEM].size_bytes
+                      / units.Mi),
                 len(users.get(key, ())), manifest.built_at,
                 ' '.join(opened.names_of(key))))
         return ('Base', 'System', 'Kernel', 'Rootfs', 'Size MiB', 'Users',
@@ -242,14 +242,14 @@ def _describe(found, opened):
         'kernel': manifest.kernel_release,
         'other_kernels': manifest.kernel_others,
         'kernel_args': manifest.kernel_args, 'rootfs': manifest.rootfs,
-        'rootfs_size_mib': round(manifest.rootfs_size_bytes / MIB),
+        'rootfs_size_mib': round(manifest.rootfs_size_bytes / units.Mi),
         # 64 bytes for each 4 KiB page
         'guest_page_structs_mib': round(
-            manifest.files[basefiles.ROOT_PMEM].size_bytes / 64 / MIB, 1),
+            manifest.files[basefiles.ROOT_PMEM].size_bytes / 64 / units.Mi, 1),
         'devices': manifest.devices, 'image_sha256': manifest.image_sha256,
         'image_format': manifest.image_format,
         'image_virtual_size_mib': round(
-            manifest.image_virtual_size_bytes / MIB),
+            manifest.image_virtual_size_bytes / units.Mi),
         'files': {name: f'{f.size_bytes} bytes, sha256 {f.sha256}'
                   for name, f in manifest.files.items()},
         'built_at': manifest.built_at, 'built_by': manifest.built_by,

@@ -15,9 +15,9 @@
 import os
 import tempfile
 
-from nova_flexmem import exception
+from oslo_utils import units
 
-MIB = 1 << 20
+from nova_flexmem import exception
 
 #: (what, colour), from the bottom of a bar to its top.
 _PARTS = (('base, shared once', '#2a9d8f'),
@@ -96,5 +96,5 @@ def parts(kind, number):
                     guest.usage.ram_bytes) for guest in guests)
     ram = sum(guest.usage.ram_bytes for guest in guests)
     qemu = sum(guest.qemu_bytes for guest in guests)
-    return [size / MIB for size in
+    return [size / units.Mi for size in
             (kind.shared_bytes[number - 1], qemu, ram - cache, cache)]

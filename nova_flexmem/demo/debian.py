@@ -22,6 +22,8 @@ import dataclasses
 import os
 import sys
 
+from oslo_utils import units
+
 from nova_flexmem.demo import cache
 from nova_flexmem.demo import layouts
 from nova_flexmem.demo import sources
@@ -32,7 +34,7 @@ from nova_flexmem import process
 #: The names of the layouts.
 LAYOUTS = tuple(layouts.LAYOUTS)
 
-_VIRTUAL_SIZE_BYTES = 4 * process.GIB
+_VIRTUAL_SIZE_BYTES = 4 * units.Gi
 
 #: Each of the two steps takes 1 to 2 minutes on two cores without KVM.
 _TIMEOUT_S = 1800

@@ -20,13 +20,13 @@ import contextlib
 import dataclasses
 import time
 
+from oslo_utils import units
+
 from nova_flexmem.demo import figures
 from nova_flexmem.demo import kinds
 from nova_flexmem.demo import workload
 from nova_flexmem import exception
 from nova_flexmem.host import memory
-
-MIB = 1 << 20
 
 #: Long enough for guests with free page reporting to hand pages back (the
 #: kernel does so every 2 s, mm/page_reporting.c) and for boots to calm down.
@@ -38,7 +38,7 @@ class Options:
     """What the demo does."""
 
     guests: int = 3
-    read_bytes: int = 100 * MIB
+    read_bytes: int = 100 * units.Mi
     guest: kinds.Options = kinds.Options()
 
 
@@ -88,7 +88,7 @@ def _measure(kind, ready, root_pmem, options, progress):
         result = figures.KindFigures(
             guests=[figures.GuestFigures(
                 multi_user_s, before, after, reading,
-                memory.of_process(guest.pid, options.guest.ram_mib * MIB))
+                memory.of_process(guest.pid, options.guest.ram_mib * units.Mi))
                 for guest, multi_user_s, before, after, reading in seen],
             shared_bytes=[
                 memory.mapped_bytes(pids[:number], root_pmem)

@@ -14,7 +14,7 @@
 
 import statistics
 
-MIB = 1 << 20
+from oslo_utils import units
 
 COLUMNS = ('Figure', 'Unit', 'Stock', 'Stock range', 'FlexMem',
            'FlexMem range', 'FlexMem/stock')
@@ -25,21 +25,21 @@ LIMIT = 0.05
 
 _PER_GUEST = (
     ('guest page cache before reading: files', 'MiB',
-     lambda guest: guest.page_cache_before.files_bytes / MIB),
+     lambda guest: guest.page_cache_before.files_bytes / units.Mi),
     ('guest page cache after reading: files', 'MiB',
-     lambda guest: guest.page_cache_after.files_bytes / MIB),
+     lambda guest: guest.page_cache_after.files_bytes / units.Mi),
     ('guest page cache before reading: metadata', 'MiB',
-     lambda guest: guest.page_cache_before.metadata_bytes / MIB),
+     lambda guest: guest.page_cache_before.metadata_bytes / units.Mi),
     ('guest page cache after reading: metadata', 'MiB',
-     lambda guest: guest.page_cache_after.metadata_bytes / MIB),
+     lambda guest: guest.page_cache_after.metadata_bytes / units.Mi),
     ('private host memory per VM: guest RAM', 'MiB',
-     lambda guest: guest.usage.ram_bytes / MIB),
+     lambda guest: guest.usage.ram_bytes / units.Mi),
     ("private host memory per VM: QEMU's own", 'MiB',
-     lambda guest: guest.qemu_bytes / MIB),
+     lambda guest: guest.qemu_bytes / units.Mi),
     ('private host memory per VM', 'MiB',
-     lambda guest: guest.usage.private_bytes / MIB),
+     lambda guest: guest.usage.private_bytes / units.Mi),
     ('swapped out per VM', 'MiB',
-     lambda guest: guest.usage.swap_bytes / MIB),
+     lambda guest: guest.usage.swap_bytes / units.Mi),
     ('power-on to multi-user', 's',
      lambda guest: guest.multi_user_s),
     ('reading', 's',
@@ -47,11 +47,11 @@ _PER_GUEST = (
 
 _PER_KIND = (
     ('shared host memory, once: base', 'MiB',
-     lambda kind: kind.shared_bytes[-1] / MIB),
+     lambda kind: kind.shared_bytes[-1] / units.Mi),
     ('marginal memory per further VM', 'MiB',
-     lambda kind: kind.marginal_bytes / MIB),
+     lambda kind: kind.marginal_bytes / units.Mi),
     ('host MemAvailable lost per VM', 'MiB',
-     lambda kind: kind.available_lost_bytes / len(kind.guests) / MIB))
+     lambda kind: kind.available_lost_bytes / len(kind.guests) / units.Mi))
 
 
 def rows(stock, flexmem):
@@ -74,9 +74,9 @@ def failures(flexmem):
     """Return what a FlexMem guest may not do and did, sentences."""
     return [
         f'the page cache of FlexMem guest {number} holds'
-        f' {guest.page_cache_after.files_bytes / MIB:.1f} MiB of files after'
-        f' it read {guest.reading.size_bytes / MIB:.1f} MiB of its image; at'
-        f' most {LIMIT:.0%} of that is right'
+        f' {guest.page_cache_after.files_bytes / units.Mi:.1f} MiB of files'
+        f' after it read {guest.reading.size_bytes / units.Mi:.1f} MiB of its'
+        f' image; at most {LIMIT:.0%} of that is right'
         for number, guest in enumerate(flexmem.guests, 1)
         if guest.page_cache_after.files_bytes
         > LIMIT * guest.reading.size_bytes]

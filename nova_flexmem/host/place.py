@@ -15,10 +15,10 @@
 import os
 import stat
 
+from oslo_utils import units
+
 from nova_flexmem import exception
 from nova_flexmem import process
-
-MIB = 1 << 20
 
 #: Filesystems (mount(8) -t) whose pages come over a network, or through a
 #: program that may end; those of FUSE begin with "fuse".
@@ -26,7 +26,7 @@ _NOT_LOCAL = ('9p', 'afs', 'ceph', 'cifs', 'coda', 'fuse', 'lustre', 'ncpfs',
               'nfs', 'nfs4', 'smb3', 'smbfs', 'virtiofs')
 
 #: Room for the smallest of images: a copy of it, and its base twice.
-_BUILD_BYTES = 1024 * MIB
+_BUILD_BYTES = 1024 * units.Mi
 
 
 def check(store):
@@ -51,11 +51,11 @@ def check(store):
     free_bytes = free.f_bavail * free.f_frsize
     if free_bytes < _BUILD_BYTES:
         raise exception.HostUnfit(
-            reason=f'{store.path} has {free_bytes // MIB} MiB free, and a'
-            f' build needs {_BUILD_BYTES // MIB}; free space, for example'
+            reason=f'{store.path} has {free_bytes // units.Mi} MiB free, and a'
+            f' build needs {_BUILD_BYTES // units.Mi}; free space, for example'
             ' with "nova-flexmem image prune"')
-    return (f'{store.path} is on {filesystem}, with {free_bytes // MIB} MiB'
-            ' free')
+    return (f'{store.path} is on {filesystem}, with'
+            f' {free_bytes // units.Mi} MiB free')
 
 
 def local(filesystem):

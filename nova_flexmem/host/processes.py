@@ -22,13 +22,14 @@ import json
 import os
 import re
 
-MIB = 1 << 20
+from oslo_utils import units
 
 #: What the kernel calls QEMU's processes, cut to 15 characters: Debian's
 #: qemu-system-x86_64 and RHEL's qemu-kvm.
 _NAMES = ('qemu-system-x86', 'qemu-kvm')
 
-_UNITS = {'': MIB, 'b': 1, 'k': 1 << 10, 'm': MIB, 'g': 1 << 30, 't': 1 << 40}
+_UNITS = {'': units.Mi, 'b': 1, 'k': units.Ki, 'm': units.Mi, 'g': units.Gi,
+          't': units.Ti}
 _SIZE = re.compile(r'(\d+)([bkmgt]?)', re.IGNORECASE)
 
 

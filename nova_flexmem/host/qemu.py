@@ -16,6 +16,7 @@ import json
 import os
 import threading
 
+from oslo_utils import units
 from stevedore import driver
 
 from nova_flexmem import exception
@@ -26,7 +27,7 @@ from nova_flexmem.store import superblock
 _PROGRAM = 'qemu-system-x86_64'
 _CHIPSETS = ('pc', 'q35')
 _TIMEOUT_S = 30
-_LIMITS = process.Limits(address_space_bytes=16 * process.GIB, cpu_s=30)
+_LIMITS = process.Limits(address_space_bytes=16 * units.Gi, cpu_s=30)
 
 
 def check(device, folder):

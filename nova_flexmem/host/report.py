@@ -20,14 +20,13 @@ import os
 
 from oslo_reports import guru_meditation_report
 from oslo_reports.models import with_default_views
+from oslo_utils import units
 
 from nova_flexmem import exception
 from nova_flexmem.store import basestore
 from nova_flexmem.store import room
 
 TITLE = 'FlexMem'
-
-MIB = 1 << 20
 
 
 def register(conf, get_findings):
@@ -89,7 +88,7 @@ def _base(store, key):
 
 
 def _mib(size_bytes):
-    return f'{size_bytes / MIB:.0f} MiB'
+    return f'{size_bytes / units.Mi:.0f} MiB'
 
 
 def _limit(size_gib):

@@ -35,6 +35,7 @@ import time
 import uuid
 
 from oslo_log import log
+from oslo_utils import units
 
 from nova_flexmem import accel
 from nova_flexmem import exception
@@ -104,9 +105,9 @@ class Appliance:
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._limits = process.Limits(
-            address_space_bytes=16 * process.GIB,
+            address_space_bytes=16 * units.Gi,
             # supermin's own disk image is 4 GiB, sparse
-            file_size_bytes=max(file_size_bytes, 5 * process.GIB),
+            file_size_bytes=max(file_size_bytes, 5 * units.Gi),
             cpu_s=int(timeout_s) * 4)
         self._marker = uuid.uuid4().hex
         self._lines: queue.Queue[str | None] = queue.Queue()

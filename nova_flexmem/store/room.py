@@ -16,12 +16,11 @@ import os
 import stat
 
 from oslo_log import log
+from oslo_utils import units
 
 from nova_flexmem import exception
 
 LOG = log.getLogger(__name__)
-
-MIB = 1 << 20
 
 #: Seconds that a base is left alone after it was built or given back: an
 #: instance may be about to use it.
@@ -81,8 +80,9 @@ def make_room(store, needed_bytes, limit_bytes):
             surplus -= sizes[key]
     if surplus > 0:
         raise exception.StoreUnusable(
-            store=store.path, reason=f'it would take {wanted_bytes // MIB}'
-            f' MiB, its limit is {limit_bytes // MIB} MiB, and bases that no'
-            f' instance uses take only {sum(sizes.values()) // MIB} MiB;'
+            store=store.path,
+            reason=f'it would take {wanted_bytes // units.Mi} MiB, its limit'
+            f' is {limit_bytes // units.Mi} MiB, and bases that no instance'
+            f' uses take only {sum(sizes.values()) // units.Mi} MiB;'
             ' raise [flexmem] max_store_size_gib, or delete instances')
     return removed

@@ -23,12 +23,12 @@ import struct
 import sys
 import uuid as uuidlib
 
+from oslo_utils import units
+
 from nova_flexmem import exception
 
-MIB = 1 << 20
-
 #: The root filesystem begins here; also the alignment of the whole file.
-DATA_OFFSET_BYTES = ALIGN_BYTES = 2 * MIB
+DATA_OFFSET_BYTES = ALIGN_BYTES = 2 * units.Mi
 
 _OFFSET_BYTES = 4096
 _SIZE_BYTES = 4096

@@ -19,6 +19,7 @@ import time
 
 import libvirt
 from oslo_log import log
+from oslo_utils import units
 
 import nova.conf
 from nova import exception as nova_exception
@@ -42,8 +43,6 @@ _REST = 9
 
 #: What a scan takes to end, and root's helper with it.
 _END_S = 30
-
-_MIB = 1 << 20
 
 
 class Starts:
@@ -169,8 +168,8 @@ class Scans:
             ' were before', {
                 'seconds': done.seconds, 'cpu_s': done.cpu_s,
                 'how': '' if done.complete else ' and was stopped then',
-                'saved': done.saved_bytes // _MIB,
-                'before': done.saved_before_bytes // _MIB})
+                'saved': done.saved_bytes // units.Mi,
+                'before': done.saved_before_bytes // units.Mi})
 
     @contextlib.contextmanager
     def _telling(self):

@@ -15,6 +15,8 @@
 import os
 import tempfile
 
+from oslo_utils import units
+
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem import exception
@@ -171,7 +173,7 @@ class LayersTestCase(harness.GuestTestCase):
         drive = appliance.Drive(path, 'qcow2', False, 'image')
         with appliance.Appliance(
                 cls.store.folder('appliance'), [drive], timeout_s=300,
-                file_size_bytes=process.GIB) as a:
+                file_size_bytes=units.Gi) as a:
             a.command('mount', '/dev/sda3', '/')
             a.shell(_MAKE_LAYERS)
         return path

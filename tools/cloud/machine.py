@@ -22,6 +22,8 @@ import signal
 import subprocess
 import time
 
+from oslo_utils import units
+
 from nova_flexmem import exception as base_exception
 from nova_flexmem import process
 from tools.cloud import exception
@@ -30,7 +32,7 @@ from tools.cloud import pid
 _END_TIMEOUT_S = 30
 
 #: A host's programs may map more than the helpers of a build.
-_LIMITS = process.Limits(address_space_bytes=64 * process.GIB, cpu_s=3600)
+_LIMITS = process.Limits(address_space_bytes=64 * units.Gi, cpu_s=3600)
 
 _HOLD = '''\
 hostname "$1"
