@@ -25,6 +25,8 @@ copyright = 'nova-flexmem developers'
 exclude_patterns = []
 
 html_theme = 'openstackdocs'
+html_static_path = ['_static']
+html_css_files = ['tables.css']
 # The tree may have no remote, and no tag, to take these from
 openstackdocs_auto_name = False
 openstackdocs_auto_version = False

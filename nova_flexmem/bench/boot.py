@@ -12,7 +12,7 @@
 
 """How long guests take to boot beside others, and what of their boot.
 
-doc/source/bench_boot_io.rst tells what each figure means.
+doc/source/benchmarks.rst tells what each figure means.
 """
 
 import contextlib

@@ -12,7 +12,7 @@
 
 """What reading and writing costs in guests: of the image's files, and anew.
 
-doc/source/bench_boot_io.rst tells what each figure means.
+doc/source/benchmarks.rst tells what each figure means.
 """
 
 import dataclasses

@@ -13,7 +13,7 @@
 """Measures the memory of instances and bases on this host, and the savings.
 
 It reads page tables, changes nothing, and reclaims nothing.
-doc/source/memory.rst explains each figure and its source.
+doc/source/operator.rst explains each figure and its source.
 """
 
 import contextlib
