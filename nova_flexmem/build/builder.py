@@ -26,6 +26,7 @@ from oslo_concurrency import lockutils
 from oslo_log import log
 from pbr import version
 
+from nova_flexmem.build import bootfiles
 from nova_flexmem.build import handover
 from nova_flexmem.build import initramfs
 from nova_flexmem.build import rootfs as rootfs_module
@@ -197,6 +198,7 @@ class _Build:
                 timespec='seconds'),
             built_by=version.VersionInfo('nova-flexmem').release_string(),
             scope=self._options.scope, rootfs_asked=self._options.rootfs,
+            boot_id=bootfiles.boot_id(),
         ).write(self._path('base/manifest.json'))
         self._progress('publishing the base', None)
         self._make_room(room.allocated_bytes(self._target))
@@ -281,13 +283,8 @@ class _Build:
             driver.make(appliance, device, content, identity)
 
     def _write_kernel(self, kernel):
-        archive = self._path('archive')
-        initramfs.build(archive, kernel.modules)
-        handover.write_initramfs_file(self._path('base/initramfs'),
-                                      kernel.image, archive)
-        os.unlink(archive)
-        with open(self._path('base/kernel'), 'xb') as f:
-            f.write(handover.kernel_file(kernel.image))
+        handover.write(self._target, kernel.image,
+                       initramfs.pack(kernel.modules))
 
     def _write_root_pmem(self, content_bytes, identity):
         written = rootpmem.write(

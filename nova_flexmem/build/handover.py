@@ -28,7 +28,10 @@ has too few free pages to report any to the host (mm/page_reporting.c).
 Offsets and states: Documentation/arch/x86/boot.rst, "32-bit boot protocol".
 """
 
+import os
+
 from nova_flexmem.image import bzimage
+from nova_flexmem.store import basefiles
 
 PAGE_BYTES = 4096
 
@@ -56,6 +59,9 @@ CODE = (
     ('b8{start}', 'movl ${start}, %eax'),
     ('ffe0', 'jmp *%eax'))
 
+#: What stands before {padded} in the code of every version.
+_ADD_PADDED = bytes.fromhex('818618020000')
+
 
 def kernel_file(image):
     """Return the content of a base's kernel file.
@@ -70,17 +76,37 @@ def kernel_file(image):
         code.format(**values) for code, _text in CODE))
 
 
-def write_initramfs_file(path, image, initramfs):
-    """Write a base's initramfs file.
+def write(folder, image, archive):
+    """Write the files kernel and initramfs of a base.
 
-    :param path: the file to write
-    :param image: the bzImage
-    :param initramfs: path of the initramfs
+    :param image: a bzImage that kernel.find() took
+    :param archive: the initramfs
     """
     proper = image[bzimage.setup_bytes(image):]
-    with open(path, 'xb') as f, open(initramfs, 'rb') as archive:
+    with open(os.path.join(folder, basefiles.KERNEL), 'xb') as f:
+        f.write(kernel_file(image))
+    with open(os.path.join(folder, basefiles.INITRAMFS), 'xb') as f:
         f.write(proper.ljust(_padded(len(proper)), b'\0'))
-        f.write(archive.read())
+        f.write(archive)
+
+
+def unpack(kernel, initramfs):
+    """Return what write() was given, from the content of its files.
+
+    :returns: (the bzImage, padded with zeros; the initramfs)
+    :raises: ValueError if write() did not make them
+    """
+    size = bzimage.setup_bytes(kernel) if len(kernel) > 512 else len(kernel)
+    _before, found, code = kernel[size:].partition(_ADD_PADDED)
+    padded = int.from_bytes(code[:4], 'little')
+    if not found or not 0 < padded < len(initramfs):
+        raise ValueError('the kernel file is not one of a base')
+    return kernel[:size] + initramfs[:padded], initramfs[padded:]
+
+
+def version():
+    """Return a text that is another one where write() writes other code."""
+    return repr((CODE, _START, PAGE_BYTES))
 
 
 def _padded(size_bytes):

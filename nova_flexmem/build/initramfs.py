@@ -16,6 +16,7 @@ Nothing in it knows a distribution. It is the same, byte for byte, for the
 same kernel, busybox and version of this package.
 """
 
+import hashlib
 import os
 import stat
 
@@ -41,27 +42,34 @@ _FILE_MODE = stat.S_IFREG | 0o644
 _LINK_MODE = stat.S_IFLNK | 0o777
 
 
-def build(path, modules):
-    """Write an initramfs.
+def pack(modules):
+    """Return an initramfs, a newc archive.
 
     It is not compressed: guests take it from the host's page cache, and would
     spend time on unpacking it.
 
-    :param path: the file to write, a newc archive
     :param modules: (name, content) of each module, in the order of loading
     :raises: ProgramFailed if busybox cannot be used; OSError
     """
-    archive = cpio.pack(_members(modules))
-    with open(path, 'xb') as f:
-        f.write(archive)
+    return cpio.pack(_members(modules))
+
+
+def version():
+    """Return a text that is another one where pack() makes another archive.
+
+    The host's busybox has no part in it.
+    """
+    return hashlib.sha256(repr(
+        [(name, mode, content) for name, mode, content in _members((), b'')]
+    ).encode()).hexdigest()
 
 
 def read_modules(archive):
-    """Return the modules of an initramfs, as build() takes them.
+    """Return the modules of an initramfs, as pack() takes them.
 
     :param archive: the initramfs, bytes
     :returns: (name, content) of each module, in the order of loading
-    :raises: ValueError if it is not an initramfs that build() made
+    :raises: ValueError if it is not an initramfs that pack() made
     """
     members = cpio.unpack(archive)
     try:
@@ -71,7 +79,7 @@ def read_modules(archive):
         raise ValueError(f'the initramfs has no {e.args[0]}')
 
 
-def _members(modules):
+def _members(modules, busybox=None):
     """Return what cpio.pack() takes; a folder comes before its files."""
     with open(_INIT, 'rb') as f:
         init = f.read()
@@ -79,7 +87,8 @@ def _members(modules):
     return sorted([
         *((name, _FOLDER_MODE, b'') for name in _FOLDERS),
         *((f'bin/{name}', _LINK_MODE, b'busybox') for name in _APPLETS),
-        ('bin/busybox', _PROGRAM_MODE, _busybox()),
+        ('bin/busybox', _PROGRAM_MODE,
+         _busybox() if busybox is None else busybox),
         ('init', _PROGRAM_MODE, init),
         *((_MODULE.format(name), _FILE_MODE, content)
           for name, content in modules),

@@ -16,6 +16,7 @@ import os
 
 from oslo_utils import units
 
+from nova_flexmem.build import bootfiles
 from nova_flexmem.build import builder
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.demo import configdrive
@@ -90,10 +91,11 @@ def image(parsed_args, conf, progress):
     builder.clean(opened)
     built, _new = builder.build(opened, path,
                                 builder.Options.from_conf(conf), progress)
-    checked = opened.ensure_verified(built.key)
+    checked = bootfiles.ensure(opened, built.key)
     return kinds.Image(path, checked.manifest.image_format,
                        checked.manifest.image_virtual_size_bytes,
-                       domain.Boot.of(checked))
+                       domain.Boot.of(
+                           checked, bootfiles.folder(opened, checked)))
 
 
 def at_least_one(text):

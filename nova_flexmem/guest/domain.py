@@ -64,17 +64,20 @@ class Boot:
     rootfs: str
 
     @classmethod
-    def of(cls, built):
+    def of(cls, built, boot_folder=None):
         """Return what guests of a base boot from.
 
         :param built: the basefiles.Base
+        :param boot_folder: what bootfiles.folder() returned; None for the
+            boot files that the base was built with
         """
         manifest = built.manifest
+        boot_folder = boot_folder or built.path
         return cls(
             root_pmem=built.file(basefiles.ROOT_PMEM),
             size_bytes=manifest.files[basefiles.ROOT_PMEM].size_bytes,
-            kernel=built.file(basefiles.KERNEL),
-            initramfs=built.file(basefiles.INITRAMFS),
+            kernel=os.path.join(boot_folder, basefiles.KERNEL),
+            initramfs=os.path.join(boot_folder, basefiles.INITRAMFS),
             kernel_args=manifest.kernel_args, base_uuid=manifest.uuid,
             layout=manifest.files[basefiles.ROOT_PMEM].sha256[:32],
             rootfs=manifest.rootfs)

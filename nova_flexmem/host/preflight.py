@@ -122,7 +122,7 @@ def _delta(folder):
 
 def _initramfs(folder):
     try:
-        initramfs.build(os.path.join(folder, 'initramfs'), ())
+        initramfs.pack(())
     except exception.ProgramFailed as e:
         raise exception.HostUnfit(reason=f'making an initramfs: {e}')
     return 'busybox is linked statically, as an initramfs needs it'

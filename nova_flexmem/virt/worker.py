@@ -25,6 +25,7 @@ import typing
 
 from oslo_config import cfg
 
+from nova_flexmem.build import bootfiles
 from nova_flexmem.build import builder
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
@@ -80,7 +81,7 @@ def _verify(conf, folder):
 
 
 def _check(conf, key):
-    basestore.Store(conf.flexmem.store_path).ensure_verified(key)
+    bootfiles.ensure(basestore.Store(conf.flexmem.store_path), key)
 
 
 def _preflight(conf):

@@ -57,13 +57,33 @@ class HandoverTest(testtools.TestCase):
         self.assertLess(len(content), len(self.setup) + 512)
 
     def test_initramfs_file(self):
-        with open(self._path('archive'), 'wb') as f:
-            f.write(b'archive')
-        handover.write_initramfs_file(self._path('file'), self.image,
-                                      self._path('archive'))
-        with open(self._path('file'), 'rb') as f:
+        handover.write(self.folder, self.image, b'archive')
+        with open(self._path('initramfs'), 'rb') as f:
             self.assertEqual(self.proper.ljust(8192, b'\0') + b'archive',
                              f.read())
+
+    def test_unpacked_and_written_again(self):
+        handover.write(self.folder, self.image, b'archive')
+        contents = []
+        for name in ('kernel', 'initramfs'):
+            with open(self._path(name), 'rb') as f:
+                contents.append(f.read())
+        image, archive = handover.unpack(*contents)
+        self.assertEqual(self.setup + self.proper.ljust(8192, b'\0'), image)
+        self.assertEqual(b'archive', archive)
+        again = self._path('again')
+        os.mkdir(again)
+        handover.write(again, image, archive)
+        for name, content in zip(('kernel', 'initramfs'), contents):
+            with open(os.path.join(again, name), 'rb') as f:
+                self.assertEqual(content, f.read())
+
+    def test_what_cannot_be_unpacked(self):
+        kernel = handover.kernel_file(self.image)
+        for pair in ((kernel, bytes(8192)), (kernel, b''),
+                     (self.image, bytes(9000)), (bytes(1024), bytes(9000)),
+                     (kernel[:-40], bytes(9000))):
+            self.assertRaises(ValueError, handover.unpack, *pair)
 
     def test_setup_of_old_kernels(self):
         self.assertEqual(5 * 512, bzimage.setup_bytes(bytes(1024)))

@@ -23,6 +23,9 @@ from nova_flexmem.store import superblock
 
 MIB = 1 << 20
 
+#: The uuid of small bases.
+_IDENTITY = str(uuid.UUID(int=7))
+
 
 class Tree:
     """An image's root tree in memory: as operating_system.Tree.
@@ -80,26 +83,30 @@ def write_base(folder, key, content=b'root filesystem', **facts):
     :param facts: fields of the manifest that are to be other ones
     :returns: the Manifest
     """
-    identity = str(uuid.UUID(int=7))
     size = superblock.padded(superblock.DATA_OFFSET_BYTES + len(content))
     contents = {
-        basefiles.ROOT_PMEM: (superblock.pack(size, identity) + content).ljust(
-            size, b'\0'),
+        basefiles.ROOT_PMEM: (superblock.pack(size, _IDENTITY)
+                              + content).ljust(size, b'\0'),
         basefiles.KERNEL: b'kernel', basefiles.INITRAMFS: b'initramfs'}
     for name, data in contents.items():
         with open(os.path.join(folder, name), 'xb') as f:
             f.write(data)
+    return write_manifest(folder, key,
+                          **{'rootfs_size_bytes': len(content)} | facts)
+
+
+def write_manifest(folder, key, **facts):
+    """Write the manifest of the files in a base directory; return it."""
     manifest = basefiles.Manifest(**{
-        'format': basefiles.FORMAT, 'key': key, 'uuid': identity,
+        'format': basefiles.FORMAT, 'key': key, 'uuid': _IDENTITY,
         'image_sha256': hashlib.sha256(key.encode()).hexdigest(),
         'image_format': 'qcow2', 'image_virtual_size_bytes': 64 * MIB,
         'distro': 'debian 12.0', 'product': 'Debian GNU/Linux 12',
-        'rootfs': 'erofs', 'rootfs_size_bytes': len(content),
+        'rootfs': 'erofs', 'rootfs_size_bytes': 15,
         'kernel_release': '6.1.0-9-amd64', 'kernel_others': [],
         'kernel_args': 'console=ttyS0', 'devices': ['nvdimm'],
-        'files': {name: basefiles.File(len(data),
-                                  hashlib.sha256(data).hexdigest())
-                  for name, data in contents.items()},
+        'files': {name: basefiles.File.of(os.path.join(folder, name))
+                  for name in basefiles.FILES},
         'built_at': '2026-01-02T03:04:05+00:00', 'built_by': '1.0.0'}
         | facts)
     manifest.write(os.path.join(folder, basefiles.MANIFEST))
