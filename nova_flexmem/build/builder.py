@@ -55,6 +55,8 @@ class Options:
 
     :ivar max_store_size_bytes: 0: no limit
     :ivar scope: who shares the base, any text; empty: everybody
+    :ivar minimum_format: a base of an older format, if there is one, does not
+        do
     """
 
     rootfs: str = 'auto'
@@ -64,6 +66,7 @@ class Options:
     timeout_s: int = 1800
     scope: str = ''
     allow_backing_chain: bool = False
+    minimum_format: int = 1
 
     @classmethod
     def from_conf(cls, conf, **changes):
@@ -96,8 +99,9 @@ def build(store, image, options=Options(), progress=lambda *_: None):
                            lambda part: progress('reading the image', part))
     image_key = basestore.image_key(sha256, options.rootfs, options.scope)
     with _locked(store, image_key, progress):
-        published = store.built_from(sha256, options.rootfs, options.scope)
-        if published is not None:
+        published = store.built_from(sha256, options.rootfs, options.scope,
+                                     options.minimum_format)
+        if published is not None and store.is_whole(published.key):
             return published, False
         with store.build_folder(image_key) as folder:
             try:

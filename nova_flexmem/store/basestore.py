@@ -203,7 +203,8 @@ class Store:
                 bases.append(self.require(key))
         return bases
 
-    def built_from(self, image_sha256, rootfs_asked, scope=''):
+    def built_from(self, image_sha256, rootfs_asked, scope='',
+                   minimum_format=1):
         """Return the base that an image was built into, or None.
 
         Of several layouts, the one with the most users; of these, the newest.
@@ -213,11 +214,12 @@ class Store:
         old_key = image_key(image_sha256, rootfs_asked, scope)
         return max(
             (base for base in self.usable()
-             if base.key == old_key or
-             (base.manifest.image_sha256, base.manifest.scope)
-             == (image_sha256, scope) and base.manifest.format > 1 and
-             rootfs_asked in (base.manifest.rootfs_asked,
-                              base.manifest.rootfs)),
+             if base.manifest.format >= minimum_format and (
+                 base.key == old_key or
+                 (base.manifest.image_sha256, base.manifest.scope)
+                 == (image_sha256, scope) and base.manifest.format > 1 and
+                 rootfs_asked in (base.manifest.rootfs_asked,
+                                  base.manifest.rootfs))),
             key=lambda base: (len(self.recorded_users(base.key)),
                               base.manifest.built_at), default=None)
 
@@ -243,7 +245,7 @@ class Store:
         that map it keep it until they end.
         """
         with self.lock(locks.BASE, key), self.reporting():
-            if self._is_whole(key):
+            if self.is_whole(key):
                 return
             for name in (*basefiles.FILES, basefiles.MANIFEST):
                 path = os.path.join(folder, name)
@@ -444,7 +446,8 @@ class Store:
             os.rename(self._path(key), leaving)
         files.discard(leaving)
 
-    def _is_whole(self, key):
+    def is_whole(self, key):
+        """Return whether a guest may start from a base; may read it."""
         try:
             self.ensure_verified(key)
         except (exception.BaseNotFound, exception.BaseDamaged):

@@ -23,22 +23,20 @@ import threading
 import time
 import uuid
 
-from oslo_concurrency import processutils
 from oslo_log import log
 from oslo_utils import fileutils
-from oslo_utils import units
 from oslo_utils import uuidutils
 
 from nova.virt import images
-from nova.virt.libvirt import utils as libvirt_utils
 
+from nova_flexmem.build import bootfiles
 from nova_flexmem.build import builder
 from nova_flexmem import exception
-from nova_flexmem.store import basefiles
+from nova_flexmem.guest import domain
 from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
 from nova_flexmem.store import locks
-from nova_flexmem.store import room
+from nova_flexmem.virt import bring
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import policy
@@ -49,9 +47,13 @@ LOG = log.getLogger(__name__)
 #: What images can be a base, by Glance's disk_format.
 DISK_FORMATS = ('raw', 'qcow2')
 
+#: The first format of bases whose uuid names the layout, so that a delta of
+#: another layout is safe on them.
+_NAMES_LAYOUT = 2
+
 
 @dataclasses.dataclass(frozen=True)
-class Owner:
+class Requester:
     """For whom a base is built, where it is not for an instance."""
 
     project_id: str = ''
@@ -82,79 +84,134 @@ class Bases:
         for name in os.listdir(self._downloads):
             fileutils.delete_if_exists(os.path.join(self._downloads, name))
 
-    def of_image(self, context, owner, image_id, rootfs=None):
+    def of_image(self, context, owner, image_id, rootfs=None,
+                 minimum_format=1):
         """Return the base of an image, built now if there is none.
 
-        :param owner: the instance, or an Owner
+        :param owner: the instance, or a Requester
         :param rootfs: the root filesystem that a delta needs, be it that of
             new instances or not; None if there is no delta yet
+        :param minimum_format: of the base
         :raises: ImageRefused, BuildFailed, StoreUnusable, BaseDamaged; what
             Nova raises for images that can't be downloaded
         """
-        found = self.known(owner, image_id, rootfs)
+        found = self.known(owner, image_id, rootfs, minimum_format)
         if found is not None:
             return found
         *others, last = self._choices(rootfs)
         for choice in others:
             with errors.logged(f'Building a base of image {image_id}'):
-                found = self._of_image(context, owner, image_id, choice)
+                found = self._of_image(context, owner, image_id, choice,
+                                       minimum_format)
                 if found.manifest.rootfs == rootfs:
                     return found
-        return self._of_image(context, owner, image_id, last)
+        return self._of_image(context, owner, image_id, last, minimum_format)
 
-    def _of_image(self, context, owner, image_id, rootfs):
+    def _of_image(self, context, owner, image_id, rootfs, minimum_format):
         name = self._name(owner, image_id, rootfs)
         with self._locked(name):
             if name in self._refused:
                 raise exception.ImageRefused(**self._refused[name])
-            found = self._named(name)
+            found = self._named(name, minimum_format)
             if found is None:
-                found = self._build(context, owner, image_id, name, rootfs)
+                found = self._build(context, owner, image_id, name, rootfs,
+                                    minimum_format)
         return found
 
-    def known(self, owner, image_id, rootfs=None):
-        """Return the base of an image if the store has it, else None.
+    def known(self, owner, image_id, rootfs=None, minimum_format=1):
+        """Return the base of an image if the store has it whole, else None.
 
-        :param owner: as of_image(), and rootfs
+        The parameters are those of of_image().
         """
         for choice in self._choices(rootfs):
-            found = self._named(self._name(owner, image_id, choice))
+            found = self._named(self._name(owner, image_id, choice),
+                                minimum_format)
             if found and rootfs in (None, found.manifest.rootfs):
                 return found
         return None
 
-    def of_record(self, context, instance, record, from_host=None):
-        """Return the base that an instance was built with.
+    def of_delta(self, context, owner, wanted, scope=None, from_host=None):
+        """Return the base that a delta can lie on.
 
-        One that is gone is brought from the host that the instance comes
-        from, or else built again.
+        That is the base that it was made on, from this host, from the host
+        that the instance comes from, or from another host with instances of
+        the image. If no host has it, another layout of the image is taken,
+        built now if need be: overlayfs sees that the filesystem is another
+        one, and drops what the delta noted of the files below.
 
+        :param owner: the instance
+        :param wanted: the layered.Wanted
+        :param scope: the base must have been built for it; None: any
         :param from_host: where the instance was before, if it was elsewhere
         :raises: as of_image()
         """
-        found = self.store.get(record.base_key)
-        if found is None:
-            with self._locked(record.base_key):
-                found = self.store.get(record.base_key)
-                if found is None and from_host:
-                    found = self._bring(record, from_host)
-        if found is None:
-            LOG.warning('Base %s is not in the store; building it again',
-                        record.base_key, instance=instance)
-            found = self.of_image(context, instance, record.image_id,
-                                  record.rootfs)
-        if found.manifest.image_sha256 != record.image_sha256:
-            raise exception.BaseDamaged(
-                path=found.path, key=found.key, reason='it was not built from'
-                f' the image that instance {instance.uuid} was made from')
-        return found
+        base = (self._here(wanted, scope) or
+                self._brought(context, owner, wanted, scope, from_host))
+        if base is None:
+            LOG.warning(
+                'No host has the base %(key)s (layout %(layout)s) that the'
+                ' delta was made on; it gets another layout of image'
+                ' %(image)s', {'key': wanted.base_key,
+                               'layout': wanted.layout,
+                               'image': wanted.image_id}, instance=owner)
+            base = self.of_image(context, owner, wanted.image_id,
+                                 wanted.rootfs, _NAMES_LAYOUT)
+        if base.manifest.image_sha256 != wanted.image_sha256:
+            raise exception.ImageRefused(
+                image=f'image {wanted.image_id}', reason='it is not the image'
+                f' that the delta lies on (SHA-256 {wanted.image_sha256})')
+        return base
+
+    def _here(self, wanted, scope):
+        """Return the very base that is wanted, if the store has it whole."""
+        if wanted.layout is None:
+            return None
+        keys = [base.key for base in self.store.usable()
+                if wanted.is_met_by(base, scope)]
+        # the one that was recorded, before equal ones under other keys
+        for key in sorted(keys, key=lambda key: key != wanted.base_key):
+            base = self._whole(key)
+            if base is not None:
+                return base
+        return None
+
+    def _brought(self, context, owner, wanted, scope, from_host):
+        if wanted.layout is None:
+            return None
+        with self._locked(wanted.base_key):
+            base = self._here(wanted, scope)
+            if base is not None:
+                return base  # another thread brought it
+            hosts = [from_host] if from_host else []
+            hosts += [host for host in bring.hosts_with(
+                context, wanted.image_id) if host != from_host]
+            for host in hosts:
+                if bring.bring(self.store, self._group, wanted, scope, host):
+                    return self._whole(wanted.base_key)
+        return None
+
+    def _whole(self, key):
+        """Return a base that guests may start from, its boot files made.
+
+        :returns: None if it is gone, or damaged, which is logged: whoever
+            needs it then gets it anew
+        """
+        try:
+            if not bootfiles.are_ready(self.store, key):
+                worker.call('check', self._group, key=key)
+            return self.store.require(key)
+        except exception.BaseNotFound:
+            return None
+        except exception.BaseDamaged as e:
+            LOG.error('%s', e)
+            return None
 
     def cache(self, context, image_id):
         """Build the base of an image before any instance needs it.
 
         :returns: whether it was built just now
         """
-        owner = Owner()
+        owner = Requester()
         if self._group.share_scope == 'project':
             LOG.info('Image %s: no base is built before an instance needs it,'
                      ' as each project has its own', image_id)
@@ -175,11 +232,12 @@ class Bases:
     def use(self, base, instance):
         """Record that an instance uses a base.
 
-        :returns: the Base, checked
+        :returns: the domain.Boot of its guest
+        :raises: BaseNotFound, BaseDamaged, StoreUnusable
         """
-        if not self.store.is_verified(base.key):
-            worker.call('check', self._group, key=base.key)
-        return self.store.use(base.key, instance.uuid)
+        store = self.store
+        base = store.use(base.key, instance.uuid)
+        return domain.Boot.of(base, bootfiles.folder(store, base))
 
     def release(self, instance):
         """Take back that an instance uses any base."""
@@ -241,21 +299,25 @@ class Bases:
         return (rootfs, 'auto')
 
     def _name(self, owner, image_id, rootfs):
-        parts = [image_id, rootfs, self._scope(owner)]
+        parts = [image_id, rootfs, self.scope(owner)]
         return '.'.join(filter(None, parts))
 
-    def _scope(self, owner):
+    def scope(self, owner):
+        """Return who shares the bases of an instance; '': everybody."""
         return (owner.project_id
                 if self._group.share_scope == 'project' else '')
 
-    def _named(self, name):
+    def _named(self, name, minimum_format):
         key = self.store.key_named(name)
-        return None if key is None else self.store.get(key)
+        base = None if key is None else self._whole(key)
+        if base is None or base.manifest.format < minimum_format:
+            return None
+        return base
 
     def _locked(self, name):
         return self.store.lock(locks.NEED, name)
 
-    def _build(self, context, owner, image_id, name, rootfs):
+    def _build(self, context, owner, image_id, name, rootfs, minimum_format):
         image = self._image_api.get(context, image_id)
         label = f'image {image_id}'
         if image.get('disk_format') not in DISK_FORMATS:
@@ -272,7 +334,8 @@ class Bases:
                 answer = worker.call(
                     'build', self._group, image=path,
                     image_format=image['disk_format'],
-                    scope=self._scope(owner), rootfs=rootfs, name=name)
+                    scope=self.scope(owner), rootfs=rootfs, name=name,
+                    minimum_format=minimum_format)
             except (exception.ImageRefused, exception.BuildFailed) as e:
                 kwargs = e.kwargs | {'image': label}
                 if isinstance(e, exception.ImageRefused):
@@ -283,44 +346,3 @@ class Bases:
                   'what': 'built' if answer['new'] else 'found',
                   's': time.monotonic() - started})
         return self.store.require(answer['key'])
-
-    def _bring(self, record, host):
-        key = record.base_key
-        store = self.store
-        LOG.info('Bringing base %s from host %s', key, host)
-        try:
-            with (store.lock(locks.BUILD, key),
-                  store.build_folder(key) as build_folder):
-                folder = os.path.join(build_folder, key)
-                os.mkdir(folder)
-
-                def bring(name):
-                    libvirt_utils.copy_image(
-                        os.path.join(store.folder('bases'), key, name),
-                        os.path.join(folder, name), host=host, receive=True)
-
-                bring(basefiles.MANIFEST)
-                brought = basefiles.Base(folder)
-                size_bytes = sum(file.size_bytes for file
-                                 in brought.manifest.files.values())
-                room.make_room(store, size_bytes,
-                               self._group.max_store_size_gib * units.Gi)
-                for name in basefiles.FILES:
-                    bring(name)
-                if root_sha256(brought) != record.root_sha256:
-                    raise exception.BaseDamaged(
-                        path=folder, key=key, reason='it is not the base that'
-                        ' the instance was built with')
-                worker.call('verify', self._group, folder=folder)
-                store.publish(folder, key)
-        except (exception.FlexMemException, OSError,
-                processutils.ProcessExecutionError) as e:
-            LOG.warning('Could not bring base %(key)s from %(host)s: %(e)s',
-                        {'key': key, 'host': host, 'e': e})
-            return None
-        return store.require(key)
-
-
-def root_sha256(base):
-    """Return the SHA-256 of a base's root.pmem, hexadecimal."""
-    return base.manifest.files[basefiles.ROOT_PMEM].sha256

@@ -174,10 +174,12 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 context, instance, disk_mapping, booted_from_volume, suffix,
                 disk_images, injection_info, fallback_from_host)
         with errors.shown():
-            base = self._bases.use(
-                plan.base if plan else self._bases.of_record(
-                    context, instance, record, fallback_from_host), instance)
-            record.write(libvirt_utils.get_instance_path(instance))
+            if plan:
+                base, other_layout = plan.base, plan.other_layout
+            else:
+                base, other_layout = self._base(context, instance, record,
+                                                fallback_from_host)
+            self._run_on(context, instance, record, base, other_layout)
             if record.writes == 'memory':
                 return False
             backend = self.image_backend.by_name(
@@ -195,7 +197,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         if record is None:
             return xml
         with errors.shown():
-            base = self._bases.of_record(context, instance, record)
+            base, other_layout = self._base(context, instance, record)
             if rescue:
                 disk = os.path.join(
                     libvirt_utils.get_instance_path(instance), 'disk')
@@ -204,12 +206,31 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                     superblock.DATA_OFFSET_BYTES,
                     base.manifest.rootfs_size_bytes,
                     missing_disk=disk if record.writes == 'memory' else None)
+            boot = self._run_on(context, instance, record, base, other_layout)
             return domain.transform(
-                xml, domain.Boot.of(self._bases.use(base, instance)),
+                xml, boot,
                 device=record.device, writes=record.writes,
                 direct_paths=record.direct_paths,
                 extra_kernel_args=CONF.flexmem.extra_kernel_args,
                 reporting_order=flexmem_conf.reporting_order(CONF))
+
+    def _base(self, context, instance, record, from_host=None):
+        """Return (the base of an instance, whether its layout is another)."""
+        base = self._bases.of_delta(context, instance,
+                                    layered.Wanted.of(record),
+                                    from_host=from_host)
+        return base, base.layout != record.root_sha256
+
+    def _run_on(self, context, instance, record, base, other_layout):
+        """Have an instance use a base, and note that it does.
+
+        :returns: the domain.Boot of its guest
+        """
+        boot = self._bases.use(base, instance)
+        record.on(base).write(libvirt_utils.get_instance_path(instance))
+        if other_layout and record.writes == 'disk':
+            errors.note(context, instance, 'flexmem_other_layout')
+        return boot
 
     def rescue(self, context, instance, network_info, image_meta, *args,
                **kwargs):

@@ -87,6 +87,14 @@ def reporting(context, instance, event):
         raise
 
 
+def note(context, instance, event):
+    """Write an event into the action that is under way, if there is one."""
+    with contextlib.suppress(nova_exception.InstanceActionNotFound):
+        with compute_utils.EventReporter(context, event, CONF.host,
+                                         instance.uuid):
+            pass
+
+
 def refuse(reason):
     """Refuse an operation, and leave the instance as it is."""
     with refusing():

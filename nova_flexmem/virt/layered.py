@@ -32,6 +32,8 @@ TRAIT = 'CUSTOM_FLEXMEM'
 #: Properties of a layered snapshot.
 BASE_IMAGE = 'flexmem_base_image'
 BASE_SHA256 = 'flexmem_base_sha256'
+BASE_KEY = 'flexmem_base_key'
+LAYOUT = 'flexmem_layout'
 DIRECT_PATHS = 'flexmem_direct_paths'
 ROOTFS = 'flexmem_rootfs'
 
@@ -44,23 +46,60 @@ _ID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', re.IGNORECASE)
 SYSTEM_KEY = 'flexmem_base_image'
 
 
-@dataclasses.dataclass(frozen=True)
-class Link:
-    """What a layered snapshot lies on.
+#: What keys of bases and layouts look like.
+_KEY = re.compile(r'[0-9a-f]{32}')
+_LAYOUT = re.compile(r'[0-9a-f]{64}')
 
-    :ivar image_id: a Glance id
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """The base that a delta was made on.
+
+    :ivar image_id: the Glance image that it was built from
     :ivar image_sha256: of that image's file
-    :ivar direct_paths: folders of the guest that lie directly on the delta
-    :ivar rootfs: the root filesystem that the delta boots on; None where the
-        snapshot says nothing of it
-    :ivar visible: whether Glance still has the image; if not, the instance
-        that is unshelved was made from it and may have its base
+    :ivar rootfs: its root filesystem, on no other of which the delta boots;
+        None where nothing says it
+    :ivar base_key: its key; None where nothing says it
+    :ivar layout: SHA-256 of its root.pmem; None where nothing says it, as in
+        snapshots of versions that knew no layouts
     """
 
     image_id: str
     image_sha256: str
-    direct_paths: list[str]
     rootfs: str | None
+    base_key: str | None
+    layout: str | None
+
+    @classmethod
+    def of(cls, record):
+        """Return what the Record of an instance wants."""
+        return cls(record.image_id, record.image_sha256, record.rootfs,
+                   record.base_key, record.root_sha256)
+
+    def is_met_by(self, base, scope):
+        """Return whether a base is the very layout, and may be shared.
+
+        :param base: a basefiles.Base
+        :param scope: that of whoever wants it; None where it need not be
+            asked for, as the host itself recorded the base
+        """
+        return (self.layout == base.layout and
+                self.image_sha256 == base.manifest.image_sha256 and
+                scope in (None, base.manifest.scope))
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """What a layered snapshot lies on.
+
+    :ivar wanted: the base that its delta was made on
+    :ivar direct_paths: folders of the guest that lie directly on the delta
+    :ivar visible: whether Glance still has the image; if not, the instance
+        that is unshelved was made from it and may have its base
+    """
+
+    wanted: Wanted
+    direct_paths: list[str]
     visible: bool
 
 
@@ -68,6 +107,7 @@ def properties(record):
     """Return the Glance properties of an instance's layered snapshot."""
     rootfs = {ROOTFS: record.rootfs} if record.rootfs else {}
     return {BASE_IMAGE: record.image_id, BASE_SHA256: record.image_sha256,
+            BASE_KEY: record.base_key, LAYOUT: record.root_sha256,
             DIRECT_PATHS: ','.join(record.direct_paths), **rootfs,
             policy.IMAGE_POLICY: 'required', policy.IMAGE_WRITES: 'disk',
             f'trait:{TRAIT}': 'required'}
@@ -124,9 +164,13 @@ def link(context, image_api, instance, image_meta):
         raise exception.ImageRefused(
             image=f'image {image_meta.id}', reason=f'it is a layered snapshot'
             f' on image {image_id}, which does not exist or is not yours')
-    return Link(image_id, found.get(BASE_SHA256, ''),
-                [path for path in found.get(DIRECT_PATHS, '').split(',')
-                 if path], rootfs, visible)
+    layout, key = found.get(LAYOUT, ''), found.get(BASE_KEY, '')
+    known = _LAYOUT.fullmatch(layout) and _KEY.fullmatch(key)
+    return Link(
+        Wanted(image_id, found.get(BASE_SHA256, ''), rootfs,
+               key if known else None, layout if known else None),
+        [path for path in found.get(DIRECT_PATHS, '').split(',') if path],
+        visible)
 
 
 def _visible(context, image_api, image_id):

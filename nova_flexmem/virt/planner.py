@@ -27,7 +27,6 @@ from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import domain
 from nova_flexmem.store import basefiles
-from nova_flexmem.virt import bases as bases_module
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import policy
@@ -50,11 +49,13 @@ class Plan:
     :ivar record: the record.Record of it
     :ivar snapshot: the layered snapshot that its delta begins with, a Glance
         id, or None for an empty delta
+    :ivar other_layout: whether its delta was made on another layout
     """
 
-    base: basefiles.Base
-    record: record_module.Record
+    base: basefiles.Base | None
+    record: record_module.Record | None
     snapshot: str | None = None
+    other_layout: bool = False
 
 
 class Planner:
@@ -126,10 +127,12 @@ class Planner:
         record = record_module.read(
             folder, needed=has_disk and
             layered.SYSTEM_KEY in instance.system_metadata)
-        if has_disk or record and record.writes == 'memory':
-            return Plan(record and self._bases.of_record(
-                context, instance, record), record)
-        return None
+        if record and (has_disk or record.writes == 'memory'):
+            base = self._bases.of_delta(context, instance,
+                                        layered.Wanted.of(record))
+            return Plan(base, record.on(base),
+                        other_layout=base.layout != record.root_sha256)
+        return Plan(None, None) if has_disk else None
 
     def _asked(self, instance, link):
         """Return what is asked for, by flavor and image.
@@ -166,8 +169,8 @@ class Planner:
                 reason='its image is a layered snapshot, whose data is on'
                 ' disk; use flexmem:writes=disk')
         record = record_module.Record(
-            base_key=base.key, root_sha256=bases_module.root_sha256(base),
-            image_id=link.image_id if link else image_meta.id,
+            base_key=base.key, root_sha256=base.layout,
+            image_id=link.wanted.image_id if link else image_meta.id,
             image_sha256=base.manifest.image_sha256,
             device=_device(base), writes=asked.writes,
             direct_paths=(link.direct_paths if link
@@ -180,26 +183,23 @@ class Planner:
                           CONF.flexmem.extra_kernel_args)
         except ValueError as e:
             raise exception.InstanceRefused(reason=str(e))
-        return Plan(base, record, image_meta.id if link else None)
+        if link is None:
+            return Plan(base, record)
+        return Plan(base, record, image_meta.id,
+                    other_layout=base.layout != link.wanted.layout)
 
     def _base_of(self, context, instance, link):
-        """Return the base that a layered snapshot lies on."""
-        base = None
-        if not link.visible:
-            base = self._bases.known(instance, link.image_id, link.rootfs)
-            if base is None:
-                raise exception.ImageRefused(
-                    image=f'image {link.image_id}', reason='the snapshot lies'
-                    ' on it, but it is gone from Glance and this host has no'
-                    ' base of it')
-        if base is None:
-            base = self._bases.of_image(context, instance, link.image_id,
-                                        link.rootfs)
-        if base.manifest.image_sha256 != link.image_sha256:
+        """Return the base that a layered snapshot can lie on."""
+        try:
+            return self._bases.of_delta(context, instance, link.wanted,
+                                        self._bases.scope(instance))
+        except nova_exception.ImageNotFound:
+            if link.visible:
+                raise
             raise exception.ImageRefused(
-                image=f'image {link.image_id}', reason='it is not the image'
-                f' that the snapshot lies on (SHA-256 {link.image_sha256})')
-        return base
+                image=f'image {link.wanted.image_id}', reason='the snapshot'
+                ' lies on it, but it is gone from Glance and no host has the'
+                ' base of it that the snapshot was made on')
 
 
 def root_bytes(instance, base):

@@ -53,6 +53,12 @@ class Record:
     rootfs: str | None = None
     format: int = FORMAT
 
+    def on(self, base):
+        """Return the Record of the instance on another base of its image."""
+        return dataclasses.replace(self, base_key=base.key,
+                                   root_sha256=base.layout,
+                                   rootfs=base.manifest.rootfs)
+
     def write(self, folder):
         """Write the record of the instance whose folder this is."""
         path = os.path.join(folder, NAME)

@@ -62,12 +62,13 @@ def call(task, group, **arguments):
     return answer['result']
 
 
-def _build(conf, image, image_format, scope, rootfs, name):
+def _build(conf, image, image_format, scope, rootfs, name, minimum_format):
     store = basestore.Store(conf.flexmem.store_path)
     builder.clean(store)
     base, new = builder.build(
-        store, image, builder.Options.from_conf(conf, scope=scope,
-                                                rootfs=rootfs))
+        store, image, builder.Options.from_conf(
+            conf, scope=scope, rootfs=rootfs,
+            minimum_format=minimum_format))
     if base.manifest.image_format != image_format:
         raise exception.ImageRefused(
             image=image, reason=f'its disk_format is {image_format}, but it is'

@@ -18,14 +18,23 @@ import types
 from unittest import mock
 
 import fixtures
+from oslo_concurrency import processutils
 import testtools
 
 from nova.virt import images
 
+from nova_flexmem.build import bootfiles
 from nova_flexmem import exception
+from nova_flexmem.store import basefiles
 from nova_flexmem.virt import bases
+from nova_flexmem.virt import layered
 from tests.unit.image import samples
 from tests.unit.virt import test_record
+
+
+_INSTANCE = types.SimpleNamespace(project_id='a-project', trusted_certs=None,
+                                  uuid='5f0b9d6e-8f0e-4b6c-a1f4-3b8a6d3c2e10')
+_KEY = '0' * 32
 
 
 class DownloadTest(testtools.TestCase):
@@ -77,16 +86,21 @@ class RootfsTest(testtools.TestCase):
     def get(self, _context, _image_id):
         return {'disk_format': 'qcow2'}
 
-    def build(self, _task, _group, *, rootfs, name, **_arguments):
+    def build(self, task, _group, *, rootfs=None, name=None, key=None,
+              **_arguments):
+        if task == 'check':
+            self.bases.store.ensure_verified(key)
+            return None
         self.built.append(rootfs)
         key = str(len(self.built)) * 32
         samples.publish(self.bases.store, key, rootfs=rootfs.replace(
-            'auto', 'erofs'), image_sha256=test_record.RECORD.image_sha256)
+            'auto', 'erofs'), image_sha256=test_record.RECORD.image_sha256,
+            boot_id=bootfiles.boot_id())
         self.bases.store.set_name(name, key)
         return {'key': key, 'new': True}
 
     def of_image(self, rootfs):
-        return self.bases.of_image(None, bases.Owner(), 'an-image',
+        return self.bases.of_image(None, bases.Requester(), 'an-image',
                                    rootfs).manifest.rootfs
 
     def test_that_of_new_instances(self):
@@ -125,17 +139,18 @@ class RootfsTest(testtools.TestCase):
         self.assertEqual(['auto', 'ext4'], self.built)
 
     def test_of_an_instance_whose_base_is_gone(self):
+        self.patch(bases.bring, 'hosts_with', lambda *_args: [])
         for rootfs, wanted in (('ext4', 'ext4'), ('erofs', 'erofs'),
                                (None, 'erofs')):
             record = dataclasses.replace(
                 test_record.RECORD, rootfs=rootfs, image_id='an-image')
-            found = self.bases.of_record(None, types.SimpleNamespace(
-                project_id='', trusted_certs=None, uuid=''), record)
+            found = self.bases.of_delta(
+                None, _INSTANCE, layered.Wanted.of(record))
             self.assertEqual(wanted, found.manifest.rootfs)
 
     def test_known(self):
         def known(rootfs):
-            found = self.bases.known(bases.Owner(), 'an-image', rootfs)
+            found = self.bases.known(bases.Requester(), 'an-image', rootfs)
             return found and found.manifest.rootfs
 
         self.assertIsNone(known('erofs'))
@@ -147,42 +162,180 @@ class RootfsTest(testtools.TestCase):
                          (known(None), known('erofs'), known('ext4')))
 
 
-class BringTest(testtools.TestCase):
+class LayoutTest(testtools.TestCase):
+    """The base that a delta can lie on, with two hosts' stores."""
 
     def setUp(self):
         super().setUp()
         self.here, self.there = (
             bases.Bases(types.SimpleNamespace(
                 store_path=self.useFixture(fixtures.TempDir()).path,
-                max_parallel_builds=1, max_store_size_gib=1), None)
+                max_parallel_builds=1, max_store_size_gib=1,
+                share_scope='host', rootfs='auto'), self)
             for _host in range(2))
-        samples.publish(self.there.store, '0' * 32)
-        self.patch(bases.libvirt_utils, 'copy_image', self.copy)
-        self.patch(bases.worker, 'call', lambda *_args, **_kwargs: None)
+        self.publish(self.there, _KEY)
+        self.wanted = layered.Wanted.of(dataclasses.replace(
+            test_record.RECORD, base_key=_KEY, rootfs='erofs',
+            root_sha256=self.there.store.require(_KEY).layout))
+        self.hosts = []
+        self.asked = []
+        self.built = []
+        self.patch(bases.bring, 'hosts_with', lambda *_args: self.hosts)
+        self.patch(bases.bring.libvirt_utils, 'copy_image', self.copy)
+        self.patch(bases.worker, 'call', self.work)
+        self.patch(images, 'fetch', lambda _context, _id, path, _certs:
+                   open(path, 'x').close())
+
+    @staticmethod
+    def publish(host, key, **facts):
+        samples.publish(host.store, key, **{
+            'image_sha256': test_record.RECORD.image_sha256,
+            'rootfs_asked': 'auto', 'boot_id': bootfiles.boot_id()} | facts)
+
+    def get(self, _context, _image_id):
+        return {'disk_format': 'qcow2'}
 
     def copy(self, source, target, host, receive):
-        self.assertEqual(('there', True), (host, receive))
+        self.assertTrue(receive)
+        if host not in self.asked:
+            self.asked.append(host)
+        if host != 'there':
+            raise processutils.ProcessExecutionError('no such file')
         shutil.copy(source.replace(self.here.store.path,
                                    self.there.store.path), target)
 
-    def bring(self):
-        found = self.there.store.require('0' * 32)
-        record = dataclasses.replace(
-            test_record.RECORD, root_sha256=bases.root_sha256(found),
-            image_sha256=found.manifest.image_sha256)
-        return self.here.of_record(None, None, record, 'there')
+    def work(self, task, _group, key=None, folder=None, name=None,
+             **arguments):
+        """Do what a worker does, but for the building itself."""
+        if task == 'check':
+            self.here.store.ensure_verified(key)
+        elif task == 'verify':
+            basefiles.Base(folder).verify()
+        else:
+            self.built.append(arguments['minimum_format'])
+            self.publish(self.here, 'b' * 32, content=b'another layout')
+            self.here.store.set_name(name, 'b' * 32)
+            return {'key': 'b' * 32, 'new': True}
+        return None
 
-    def test_from_the_host_where_the_instance_was(self):
-        self.assertEqual('0' * 32, self.bring().key)
-        self.assertEqual(['0' * 32], self.here.store.keys())
+    def of_delta(self, scope=None, from_host=None, **changes):
+        return self.here.of_delta(
+            None, _INSTANCE, dataclasses.replace(self.wanted, **changes),
+            scope, from_host)
+
+    def assert_other_layout(self, base):
+        self.assertNotEqual(self.wanted.layout, base.layout)
+        self.assertEqual(2, base.manifest.format)
+        self.assertEqual([2], self.built)
+
+    def test_this_host_first(self):
+        self.publish(self.here, _KEY)
+        self.hosts = ['there']
+        self.assertEqual(_KEY, self.of_delta(from_host='there').key)
+        self.assertEqual([], self.asked)
+
+    def test_equal_under_another_key(self):
+        """Bases of format 1 had keys that did not name the layout."""
+        self.publish(self.here, 'c' * 32, format=1, rootfs_asked='')
+        self.assertEqual('c' * 32, self.of_delta().key)
+
+    def test_the_host_that_it_comes_from_then(self):
+        self.hosts = ['other']
+        self.assertEqual(_KEY, self.of_delta(from_host='there').key)
+        self.assertEqual(['there'], self.asked)
+        self.assertEqual([_KEY], self.here.store.keys())
+
+    def test_any_host_that_has_it_then(self):
+        self.hosts = ['other', 'there', 'third']
+        self.assertEqual(_KEY, self.of_delta(from_host='first').key)
+        self.assertEqual(['first', 'other', 'there'], self.asked)
+        self.assertEqual([], self.built)
+
+    def test_another_layout_at_last(self):
+        self.hosts = ['other']
+        self.assert_other_layout(self.of_delta())
+        self.assertEqual(['other'], self.asked)
+
+    def test_another_layout_under_the_same_key_is_not_taken(self):
+        """As keys of format 1 can have, on hosts of other releases."""
+        for host in (self.here, self.there):
+            if host.store.keys():
+                host.store.remove(_KEY)
+            self.publish(host, _KEY, content=b'other numbers', format=1)
+        self.hosts = ['there']
+        self.assert_other_layout(self.of_delta(from_host='there'))
+        self.assertEqual(['there'], self.asked)
+        self.assertEqual([_KEY, 'b' * 32], self.here.store.keys())
+
+    def test_a_name_that_stands_for_format_1_is_not_followed(self):
+        self.publish(self.here, 'c' * 32, content=b'other', format=1)
+        self.here.store.set_name(f'{self.wanted.image_id}.auto', 'c' * 32)
+        self.assertEqual('c' * 32, self.here.of_image(
+            None, _INSTANCE, self.wanted.image_id).key)
+        self.assert_other_layout(self.of_delta())
+
+    def test_a_snapshot_that_knows_no_layout(self):
+        """Format 1 would be a layout of which nothing is known."""
+        self.publish(self.here, 'c' * 32, format=1)
+        self.here.store.set_name(f'{self.wanted.image_id}.auto', 'c' * 32)
+        base = self.of_delta(scope='', layout=None, base_key=None)
+        self.assertEqual('b' * 32, base.key)
+        self.assertEqual([], self.asked)
+
+    def test_a_snapshot_opens_no_base_of_another_project(self):
+        self.there.store.remove(_KEY)
+        for host in (self.here, self.there):
+            self.publish(host, _KEY, scope='another')
+        self.hosts = ['there']
+        self.assert_other_layout(self.of_delta(scope='a-project'))
+        self.assertEqual(['there'], self.asked)
+        # what the host itself recorded is taken
+        self.assertEqual(_KEY, self.of_delta().key)
+
+    def test_another_image(self):
+        self.hosts = ['there']
+        e = self.assertRaises(exception.ImageRefused, self.of_delta,
+                              image_sha256='7' * 64)
+        self.assertIn('not the image', str(e))
+
+    def damage(self, host):
+        path = host.store.require(_KEY).file(basefiles.ROOT_PMEM)
+        os.chmod(path, 0o644)
+        with open(path, 'r+b') as f:
+            f.write(b'x')
+        os.chmod(path, 0o444)
+
+    def test_a_damaged_base_is_brought_anew(self):
+        self.publish(self.here, _KEY)
+        self.here.use(self.here.store.require(_KEY), _INSTANCE)
+        self.damage(self.here)
+        self.hosts = ['there']
+        base = self.of_delta()
+        self.assertEqual(_KEY, base.key)
+        base.verify()
+        self.assertEqual([_INSTANCE.uuid], self.here.store.users(_KEY))
+        self.assertEqual([], self.built)
+
+    def test_a_damaged_base_is_not_brought(self):
+        self.damage(self.there)
+        self.hosts = ['there']
+        self.assert_other_layout(self.of_delta())
+        self.assertEqual(['b' * 32], self.here.store.keys())
 
     def test_bases_that_nobody_uses_make_room(self):
-        samples.publish(self.here.store, '1' * 32)
+        self.publish(self.here, '1' * 32, image_sha256='7' * 64)
         asked = []
-        self.patch(bases.room, 'make_room', lambda store, *sizes: (
+        self.patch(bases.bring.room, 'make_room', lambda store, *sizes: (
             asked.append(sizes), store.remove('1' * 32)))
-        self.bring()
-        self.assertEqual(['0' * 32], self.here.store.keys())
-        files = self.there.store.require('0' * 32).manifest.files.values()
+        self.hosts = ['there']
+        self.of_delta()
+        self.assertEqual([_KEY], self.here.store.keys())
+        files = self.there.store.require(_KEY).manifest.files.values()
         self.assertEqual([(sum(file.size_bytes for file in files), 1 << 30)],
                          asked)
+
+    def test_use_gives_what_guests_boot(self):
+        self.publish(self.here, _KEY)
+        boot = self.here.use(self.here.store.require(_KEY), _INSTANCE)
+        self.assertEqual(self.here.store.require(_KEY).file('kernel'),
+                         boot.kernel)

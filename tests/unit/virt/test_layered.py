@@ -77,16 +77,39 @@ class LinkTest(testtools.TestCase):
     def test_a_snapshot(self):
         link = self.link(Images(the_snapshot=self.snapshot,
                                 the_base_image=image()))
-        self.assertEqual(BASE, link.image_id)
-        self.assertEqual('2' * 64, link.image_sha256)
+        self.assertEqual(BASE, link.wanted.image_id)
+        self.assertEqual('2' * 64, link.wanted.image_sha256)
         self.assertEqual(['/var/lib/docker'], link.direct_paths)
-        self.assertEqual('ext4', link.rootfs)
+        self.assertEqual('ext4', link.wanted.rootfs)
         self.assertTrue(link.visible)
 
     def test_one_of_before_the_root_filesystem_was_noted(self):
         del self.snapshot['properties'][layered.ROOTFS]
         self.assertIsNone(self.link(Images(
-            the_snapshot=self.snapshot, the_base_image=image())).rootfs)
+            the_snapshot=self.snapshot, the_base_image=image())).wanted.rootfs)
+
+    def test_the_layout(self):
+        images = Images(the_snapshot=self.snapshot, the_base_image=image())
+        record = test_record.RECORD
+        wanted = self.link(images).wanted
+        self.assertEqual((record.base_key, record.root_sha256),
+                         (wanted.base_key, wanted.layout))
+        self.assertEqual(layered.Wanted.of(record).layout, wanted.layout)
+
+    def test_one_that_says_nothing_usable_of_its_layout(self):
+        """As those of versions that knew none; or what a tenant wrote."""
+        images = Images(the_snapshot=self.snapshot, the_base_image=image())
+        for name, value in ((layered.LAYOUT, None), (layered.BASE_KEY, None),
+                            (layered.LAYOUT, 'x' * 64),
+                            (layered.BASE_KEY, '../../etc/passwd'),
+                            (layered.BASE_KEY, '')):
+            properties = dict(self.snapshot['properties'])
+            self.snapshot['properties'] = properties | {name: value}
+            if value is None:
+                del self.snapshot['properties'][name]
+            wanted = self.link(images).wanted
+            self.assertEqual((None, None), (wanted.base_key, wanted.layout))
+            self.snapshot['properties'] = properties
 
     def test_one_that_names_another_root_filesystem(self):
         for name in ('xfs', 'auto', '', '../ext4'):
