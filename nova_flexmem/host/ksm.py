@@ -12,8 +12,8 @@
 
 """The kernel's samepage merging (KSM): its counters, and bounded scans.
 
-Source: Documentation/admin-guide/mm/ksm.rst, mm/ksm.c, and fs/proc/array.c for
-ksmd's times.
+Sources: Documentation/admin-guide/mm/ksm.rst and mm/ksm.c; fs/proc/array.c for
+the times of ksmd.
 """
 
 import contextlib
@@ -25,26 +25,28 @@ from nova_flexmem import exception
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import pages
 
-#: ksmd looks at a page twice before it merges it, to see that it does not
-#: change. It goes on where it stopped the last time, so the first of these
-#: scans is only the rest of one.
+#: ksmd merges a page only if it finds it unchanged in the next full scan. It
+#: continues where it stopped the last time, so the first of these scans is the
+#: rest of an earlier one.
 _SCANS = 3
 
 _POLL_S = 0.2
 
-#: For how long ksmd must take no time to have nothing to do. It sleeps where
-#: no process has memory that may be merged, and then no scan ever ends.
+#: If ksmd takes no CPU time for so many seconds, it has nothing to do. It
+#: sleeps if no process has mergeable memory, and then full_scans never grows.
 _IDLE_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Counters:
-    """KSM at one time.
+    """KSM's counters at one time.
 
-    :ivar shared_bytes: what it keeps, each merged page once
-    :ivar saved_bytes: what all that share them would have besides
-    :ivar profit_bytes: of saved_bytes, what is left after KSM's own records
-        of all pages it looked at; None before Linux 6.4
+    :ivar run: 0 off, 1 scanning, 2 off and unmerged
+    :ivar full_scans: how often it has scanned all mergeable memory
+    :ivar shared_bytes: size of the merged pages, each once
+    :ivar saved_bytes: memory that the further copies of these pages would take
+    :ivar profit_bytes: saved_bytes less the memory of KSM's own records; None
+        before Linux 6.4
     """
 
     run: int
@@ -56,12 +58,16 @@ class Counters:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """One bounded scan.
+    """The result of a bounded scan.
 
-    :ivar cpu_s: of ksmd
-    :ivar saved_before_bytes: what was merged already
-    :ivar complete: whether it ended by itself, not by its limit of time or
-        because it was no longer wanted
+    :ivar seconds: its duration
+    :ivar cpu_s: processor time that ksmd took
+    :ivar full_scans: how often it scanned all mergeable memory
+    :ivar saved_before_bytes: Counters.saved_bytes before the scan
+    :ivar saved_bytes: the same after the scan
+    :ivar complete: whether the scan ended by itself; False if it reached its
+        time limit or was no longer wanted
+    :ivar profit_bytes: Counters.profit_bytes after the scan
     """
 
     seconds: float
@@ -74,9 +80,9 @@ class Scan:
 
 
 def counters(folder=ksm_switch.FOLDER):
-    """Return the Counters.
+    """Return KSM's Counters.
 
-    :param folder: of the kernel's files
+    :param folder: folder of the kernel's files
     :raises: KsmUnusable if the kernel has no KSM
     """
     return Counters(
@@ -89,9 +95,9 @@ def counters(folder=ksm_switch.FOLDER):
 
 
 def cpu_s():
-    """Return the processor time that ksmd took since the host booted.
+    """Return the processor time of ksmd since the host booted, in seconds.
 
-    :raises: KsmUnusable if there is no ksmd
+    :raises: KsmUnusable if the kernel thread ksmd does not run
     """
     for name in filter(str.isdigit, os.listdir('/proc')):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -102,36 +108,41 @@ def cpu_s():
                 user, system = rest.split()[11:13]
                 return ((int(user) + int(system))
                         / os.sysconf('SC_CLK_TCK'))
-    raise exception.KsmUnusable(reason='the kernel thread ksmd is not there')
+    raise exception.KsmUnusable(
+        reason='the kernel thread ksmd does not run or is not visible here;'
+        ' run this on a host whose kernel has KSM (CONFIG_KSM), outside of'
+        ' containers')
 
 
 def scan_once(*, limit_s, switch=None, unwanted=lambda: False):
-    """Have KSM scan until it has merged what is there to merge, then stop.
+    """Run KSM until it has merged all equal pages, then switch it off.
 
-    What is merged stays so. It also ends where no process has memory that may
-    be merged. Smart scanning is off for the time (Linux 6.7): it passes over
-    pages that found no partner before.
+    Merged pages stay merged. The scan ends at once if no process has mergeable
+    memory. Smart scanning (Linux 6.7) is off meanwhile, as it skips pages that
+    had no equal page before.
 
-    :param limit_s: it stops after so many seconds in any case
-    :param switch: has scan(), off() and folder as a ksm_switch.Switch has;
-        without it, that of this host
-    :param unwanted: called without arguments, tells whether to stop at once
-    :returns: the Scan
-    :raises: KsmUnusable if KSM is on already, or not to be had
+    :param limit_s: maximum duration of the scan, in seconds
+    :param switch: has scan(), off() and folder like ksm_switch.Switch; None:
+        the ksm_switch.Switch of this host
+    :param unwanted: called without arguments; the scan stops when it returns
+        True
+    :returns: Scan
+    :raises: KsmUnusable if KSM is on already or not available
     """
     switch = switch or ksm_switch.Switch()
     began, before_s = time.monotonic(), cpu_s()
     before = counters(switch.folder)
     switch.scan()
-    looked_s, worked_s = 0.0, before_s
+    checked_s, last_cpu_s = 0.0, before_s
     try:
         while True:
             now = counters(switch.folder)
             seconds = time.monotonic() - began
             complete = now.full_scans >= before.full_scans + _SCANS
-            if seconds - looked_s >= _IDLE_S:
-                looked_s, before_that_s, worked_s = seconds, worked_s, cpu_s()
-                complete = complete or worked_s == before_that_s
+            if seconds - checked_s >= _IDLE_S:
+                checked_s, now_cpu_s = seconds, cpu_s()
+                complete = complete or now_cpu_s == last_cpu_s
+                last_cpu_s = now_cpu_s
             if complete or seconds > limit_s or unwanted():
                 break
             time.sleep(_POLL_S)
@@ -145,9 +156,12 @@ def scan_once(*, limit_s, switch=None, unwanted=lambda: False):
 @contextlib.contextmanager
 def always_on(pages_to_scan=ksm_switch.PAGES_TO_SCAN,
               sleep_ms=ksm_switch.SLEEP_MS, switch=None):
-    """Have KSM scan for as long as the context lasts; unmerge at its end.
+    """Run KSM as long as the context lasts; unmerge all pages at its end.
 
-    :raises: KsmUnusable if KSM is on already, or not to be had
+    :param pages_to_scan: pages that ksmd scans before it sleeps
+    :param sleep_ms: how long it sleeps, in milliseconds
+    :param switch: a ksm_switch.Switch; None: that of this host
+    :raises: KsmUnusable if KSM is on already or not available
     """
     switch = switch or ksm_switch.Switch()
     switch.on(pages_to_scan=pages_to_scan, sleep_millisecs=sleep_ms)
@@ -159,7 +173,7 @@ def always_on(pages_to_scan=ksm_switch.PAGES_TO_SCAN,
 
 @contextlib.contextmanager
 def unmerged_at_end(switch=None):
-    """Unmerge at the end of the context whatever is merged then."""
+    """Switch KSM off and unmerge all pages at the end of the context."""
     try:
         yield
     finally:

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Switching the kernel's samepage merging (KSM) on for a while, as root.
+"""Switches the kernel's samepage merging (KSM) on for a while, as root.
 
-What was set before is kept in a file meanwhile: whoever comes next can put it
-back if the process that switched KSM on was killed. The file is in /run, and
-so gone when the settings are, at a reboot.
+The settings from before are kept in a file meanwhile, so that another process
+can restore them if this one is killed. The file is in /run: a reboot removes
+it, and resets the settings, too.
 
 Source: Documentation/admin-guide/mm/ksm.rst.
 """
@@ -31,16 +31,16 @@ STATE = '/run/nova-flexmem/ksm.json'
 
 _STOP, RUNS, _UNMERGE = 0, 1, 2
 
-#: How fast KSM goes: so many pages, then a sleep. ksmtuned ends up
-#: with this on a host that is short of memory.
+#: Speed of KSM: it scans so many pages, then sleeps so many milliseconds.
+#: ksmtuned arrives at these values on a host that is short of memory.
 PAGES_TO_SCAN, SLEEP_MS = 1250, 10
 
 
 class Switch:
-    """KSM's switch.
+    """Switches KSM on and off.
 
-    :param folder: of the kernel's files
-    :param state: the file that keeps what was set before
+    :param folder: folder of the kernel's files
+    :param state: path of the file that keeps the settings from before
     """
 
     def __init__(self, folder=FOLDER, state=STATE):
@@ -48,19 +48,19 @@ class Switch:
         self._state = state
 
     def on(self, **settings):
-        """Have KSM scan.
+        """Switch KSM on.
 
-        :param settings: {name of a file: number}; those that the kernel has
-            are set until off()
-        :raises: KsmUnusable if KSM is on already, or not to be had
+        :param settings: {name of a file: number}, set until off(); files that
+            the kernel does not have are skipped
+        :raises: KsmUnusable if KSM is on already or not available
         """
         self.put_back()
         self.check_off()
-        # first, since the advisor would change others
+        # first, because the advisor changes other settings
         settings = {'advisor_mode': 'none', **settings}
         former = {name: text(self.folder, name) for name in settings
                   if os.path.exists(os.path.join(self.folder, name))}
-        self._keep(former)
+        self._write_state(former)
         try:
             for name in former:
                 _write(self.folder, name, settings[name])
@@ -70,7 +70,7 @@ class Switch:
             raise
 
     def scan(self):
-        """Have KSM scan as a bounded scan goes, see ksm.scan_once().
+        """Switch KSM on with the settings for ksm.scan_once().
 
         :raises: KsmUnusable as on() does
         """
@@ -78,50 +78,47 @@ class Switch:
                 sleep_millisecs=SLEEP_MS)
 
     def off(self, *, unmerge=False):
-        """Have KSM scan no more, with the settings from before on().
+        """Switch KSM off and restore the settings from before on().
 
-        What is merged stays merged.
+        Merged pages stay merged unless unmerge is True.
 
-        :param unmerge: take apart what is merged
         :raises: KsmUnusable
         """
         if unmerge:
             _write(self.folder, 'run', _UNMERGE)
         _write(self.folder, 'run', _STOP)
-        if kept := self._kept():
-            for name, former in reversed(kept['former'].items()):
+        if state := self._read_state():
+            for name, former in reversed(state['former'].items()):
                 _write(self.folder, name, former)
             os.unlink(self._state)
 
     def check_off(self):
-        """Check that nobody else has KSM scan.
+        """Check that KSM is off.
 
-        :raises: KsmUnusable if so, or if it is not to be had
+        :raises: KsmUnusable if KSM is on or not available
         """
         if number(self.folder, 'run') != RUNS:
             return
-        kept = self._kept()
-        if kept:
+        if state := self._read_state():
             raise exception.KsmUnusable(
-                reason=f'process {kept["pid"]} has it scan already; wait'
-                ' until that has ended')
+                reason=f'process {state["pid"]} is running a scan already;'
+                ' wait until that process has ended')
         raise exception.KsmUnusable(
             reason=f'it is scanning already ({self.folder}/run is {RUNS});'
-            ' whoever switched it on, such as ksmtuned, decides when it'
-            ' stops')
+            ' stop the program that switched it on, for example ksmtuned')
 
     def abandoned(self):
-        """Return whether a process did on() and was killed before off().
+        """Return whether a process was killed between on() and off().
 
-        Takes no root.
+        Works without root.
 
         :raises: KsmUnusable
         """
-        kept = self._kept()
-        return bool(kept) and kept['started'] != _started(kept['pid'])
+        state = self._read_state()
+        return bool(state) and state['started'] != _started(state['pid'])
 
     def put_back(self):
-        """Switch KSM off if a process did on() and was killed before off().
+        """Do off() if a process was killed between on() and off().
 
         :raises: KsmUnusable
         """
@@ -129,39 +126,41 @@ class Switch:
             self.off()
 
     def release(self):
-        """Do off() if on() is this process's, and else put_back().
+        """Do off() if this process did on(), otherwise put_back().
 
         :raises: KsmUnusable
         """
-        kept = self._kept()
-        if kept and kept['pid'] == os.getpid():
+        state = self._read_state()
+        if state and state['pid'] == os.getpid():
             self.off()
         else:
             self.put_back()
 
-    def _keep(self, former):
-        made = json.dumps({'pid': os.getpid(), 'started': _started('self'),
-                           'former': former})
+    def _write_state(self, former):
+        """Keep the settings from before: {name of a file: text}."""
+        content = json.dumps({'pid': os.getpid(), 'started': _started('self'),
+                              'former': former})
         try:
             os.makedirs(os.path.dirname(self._state), mode=0o755,
                         exist_ok=True)
             self._check_owner()
-            # whoever comes second fails, and the file is there as a whole
+            # link() fails if the file exists, and no reader sees half of it
             temporary = f'{self._state}.{os.getpid()}'
             descriptor = os.open(
                 temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             with open(descriptor, 'w', encoding='ascii') as f:
-                f.write(made)
+                f.write(content)
             try:
                 os.link(temporary, self._state)
             finally:
                 os.unlink(temporary)
         except OSError as e:
             raise exception.KsmUnusable(
-                reason=f'{self._state} cannot be made ({e.strerror}); only'
-                ' root may, one at a time')
+                reason=f'{self._state} cannot be created ({e.strerror}); run'
+                ' this as root, and not while another scan runs')
 
-    def _kept(self):
+    def _read_state(self):
+        """Return what _write_state() wrote, a dict; None if KSM is not on."""
         try:
             self._check_owner()
             with open(self._state, encoding='ascii') as f:
@@ -170,17 +169,20 @@ class Switch:
             return None
 
     def _check_owner(self):
-        """Check that nobody else can say what root is to put back."""
+        """Check that only root can write what put_back() restores as root."""
         folder = os.path.dirname(self._state)
         owner = os.stat(folder).st_uid
         if owner not in (0, os.geteuid()):
             raise exception.KsmUnusable(
-                reason=f'{folder} belongs to user {owner}, not to root; remove'
-                ' it')
+                reason=f'{folder} is owned by user {owner}, not by root;'
+                ' remove that folder')
 
 
 def _started(pid):
-    """Return when a process started, or None if it is not there."""
+    """Return the start time of a process, text; None if it has ended.
+
+    Together with the process id it identifies a process (proc_pid_stat(5)).
+    """
     try:
         with open(f'/proc/{pid}/stat', encoding='utf-8',
                   errors='replace') as f:
@@ -190,7 +192,7 @@ def _started(pid):
 
 
 def text(folder, name):
-    """Return what is in a file of KSM's, the chosen word of a choice.
+    """Return a setting or counter of KSM, text; see sysfs.setting().
 
     :raises: KsmUnusable if the kernel has no KSM
     """
@@ -199,11 +201,12 @@ def text(folder, name):
     except OSError as e:
         raise exception.KsmUnusable(
             reason=f'{os.path.join(folder, name)}: {e.strerror}; this kernel'
-            ' has no KSM, or it is not to be seen here')
+            ' has no KSM, or sysfs is not mounted: use a kernel with'
+            ' CONFIG_KSM')
 
 
 def number(folder, name):
-    """Return the number in a file of KSM's.
+    """Return a setting or counter of KSM, a number.
 
     :raises: KsmUnusable if the kernel has no KSM
     """
@@ -217,5 +220,5 @@ def _write(folder, name, value):
             f.write(str(value))
     except OSError as e:
         raise exception.KsmUnusable(
-            reason=f'{path} cannot be set to {value} ({e.strerror}); only'
-            ' root may')
+            reason=f'{path} cannot be set to {value} ({e.strerror}); run this'
+            ' as root')

@@ -188,5 +188,5 @@ class HelperTest(KsmTestCase):
             f' {folder}; exec "$0" "$@"\' {self.helper}')
         with privileged.switch() as switch:
             e = self.assertRaises(exception.KsmUnusable, switch.scan)
-        self.assertIn(f'{folder} belongs to user 65534', str(e))
+        self.assertIn(f'{folder} is owned by user 65534', str(e))
         self.assertEqual(self.settings, self.read_settings())

@@ -168,7 +168,7 @@ class KsmTest(ksm_files.KsmFilesTestCase):
         for act in (self.switch.put_back, self.switch.off, self.switch.scan,
                     self.switch.release):
             e = self.assertRaises(exception.KsmUnusable, act)
-            self.assertIn(f'{folder} belongs to user 65534', str(e))
+            self.assertIn(f'{folder} is owned by user 65534', str(e))
         self.assertFalse(os.path.exists(os.path.join(self.folder, '../evil')))
         self.assertEqual('0', self.read('run'))
 
