@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which pages of a process are in memory, out of its page table.
+"""Reads from page tables which pages of a process are in memory.
 
-Linux 6.7 and later are asked for runs of pages with the PAGEMAP_SCAN ioctl of
-/proc/PID/pagemap, which looks at no page that is not there; older ones have
-the file read, eight bytes for each page. Source:
+Linux 6.7 and later return runs of present pages by the PAGEMAP_SCAN ioctl of
+/proc/PID/pagemap, which skips absent pages fast. On older kernels that file is
+read, eight bytes for each page. Sources:
 Documentation/admin-guide/mm/pagemap.rst and include/uapi/linux/fs.h.
 """
 
@@ -31,9 +31,9 @@ PAGE_BYTES = os.sysconf('SC_PAGE_SIZE')
 _SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg)
 _SCAN_ARG = struct.Struct('12Q')
 _PRESENT, _ZERO_PAGE = 1 << 3, 1 << 5  # PAGE_IS_PRESENT, PAGE_IS_PFNZERO
-_REGIONS = 1024  # asked for at a time
+_REGIONS = 1024  # per call of the ioctl
 
-# Python's own mmap does not tell its address
+# Python's own mmap module does not tell the address of a mapping
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int,
                        ctypes.c_int, ctypes.c_int, ctypes.c_long)
@@ -45,19 +45,20 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 _ENTRY_BYTES = 8
 _CHUNK_PAGES = 1 << 18
 
-#: The uppermost bytes of entries of pages that are there: bit 63 of an entry
-#: says "present", 61 "of a file, or shared", 57 "write-protected by
-#: userfaultfd", 56 "mapped by nobody else". The zero page and pages that KSM
-#: merged have neither of 61 and 56.
-_THERE = bytes(top in b'\x81\x83\xa0\xa1\xa2\xa3' for top in range(256))
+#: For each top byte of an entry, whether its page counts as present. Bits of
+#: an entry: 63 present, 61 page of a file or shared, 57 write-protected by
+#: userfaultfd, 56 mapped by no other process. The zero page and pages that KSM
+#: merged are left out: they have neither bit 61 nor bit 56.
+_PRESENT_BY_TOP_BYTE = bytes(top in b'\x81\x83\xa0\xa1\xa2\xa3'
+                             for top in range(256))
 
 
 class Pagemap:
     """The pagemap of a process; a context manager.
 
-    :ivar with_merged: whether runs() gave pages that KSM merged, as the ioctl
-        does and the file doesn't
-    :raises: OSError if the process has gone, or we may not look
+    :ivar with_merged: whether runs() included pages that KSM merged; it does
+        where the kernel has the ioctl
+    :raises: OSError if the process has ended, or this user may not read it
     """
 
     with_merged = False
@@ -72,63 +73,71 @@ class Pagemap:
         os.close(self._fd)
 
     def runs(self, start, end):
-        """Return runs of pages that are there, the zero page left out.
+        """Return the runs of present pages in a range of addresses.
 
-        :param start: address, and end likewise, multiples of the page size
-        :returns: [(first, end)] in pages from start on, in order
+        The zero page does not count as present.
+
+        :param start: first address, a multiple of the page size
+        :param end: address after the last one, likewise
+        :returns: [(first, end)], sorted; page numbers, counted from start
         """
         try:
-            found = self._scan(start, end)
+            runs = self._scan_runs(start, end)
         except OSError as e:
             if e.errno != errno.ENOTTY:
                 raise
             return self.read_runs(start, end)
         self.with_merged = True
-        return found
+        return runs
 
-    def _scan(self, start, end):
+    def _scan_runs(self, start, end):
+        """Do what runs() does, with the ioctl.
+
+        :raises: OSError with ENOTTY if the kernel does not have it
+        """
         regions = array.array('Q', bytes(_REGIONS * 24))
         address, _items = regions.buffer_info()
-        found: list[tuple[int, int]] = []
+        runs: list[tuple[int, int]] = []
         count, position = _REGIONS, start
         while count == _REGIONS and position < end:
             count = fcntl.ioctl(self._fd, _SCAN, bytearray(_SCAN_ARG.pack(
                 _SCAN_ARG.size, 0, position, end, 0, address, _REGIONS, 0,
                 _ZERO_PAGE, _PRESENT | _ZERO_PAGE, 0, _PRESENT)))
-            found += [((regions[i] - start) // PAGE_BYTES,
-                       (regions[i + 1] - start) // PAGE_BYTES)
-                      for i in range(0, 3 * count, 3)]
-            # not walk_end of the answer: Linux 6.18 gives an older one when
-            # the last of the regions is the last of the area
+            runs += [((regions[i] - start) // PAGE_BYTES,
+                      (regions[i + 1] - start) // PAGE_BYTES)
+                     for i in range(0, 3 * count, 3)]
+            # not walk_end of the answer: Linux 6.18 returns an earlier address
+            # there when the last region ends at the end of the range
             position = regions[3 * count - 2]
-        return found
+        return runs
 
     def read_runs(self, start, end):
-        """Do what runs() does on kernels without the ioctl."""
-        found = []
+        """Do what runs() does, without the ioctl and without merged pages."""
+        runs = []
         first, pages = start // PAGE_BYTES, (end - start) // PAGE_BYTES
         for done in range(0, pages, _CHUNK_PAGES):
             entries = os.pread(
                 self._fd, min(_CHUNK_PAGES, pages - done) * _ENTRY_BYTES,
                 (first + done) * _ENTRY_BYTES)
-            there = entries[_ENTRY_BYTES - 1::_ENTRY_BYTES].translate(_THERE)
-            run = there.find(1)
+            present = entries[_ENTRY_BYTES - 1::_ENTRY_BYTES].translate(
+                _PRESENT_BY_TOP_BYTE)
+            run = present.find(1)
             while run >= 0:
-                after = there.find(0, run)
+                after = present.find(0, run)
                 if after < 0:
-                    after = len(there)
-                found.append((done + run, done + after))
-                run = there.find(1, after)
-        return found
+                    after = len(present)
+                runs.append((done + run, done + after))
+                run = present.find(1, after)
+        return runs
 
 
 def size_bytes(runs):
-    """Return how much memory runs of pages are."""
+    """Return the size of runs of pages, in bytes."""
     return sum(end - first for first, end in runs) * PAGE_BYTES
 
 
 def resident_bytes(path):
-    """Return how much of a file the page cache holds (mincore(2)).
+    """Return how many bytes of a file are in the page cache (mincore(2)).
 
     :raises: OSError
     """
@@ -148,6 +157,10 @@ def resident_bytes(path):
 
 
 def _call(function, *arguments):
+    """Call a function of libc; return its result.
+
+    :raises: OSError
+    """
     result = function(*arguments)
     if result == _MAP_FAILED or result == -1:
         number = ctypes.get_errno()
@@ -159,12 +172,12 @@ class PageSet:
     """A set of the pages of one file."""
 
     def __init__(self):
-        self._pages = 0  # one byte of the integer for each page
+        self._pages = 0  # an integer with one byte for each page
 
     def add(self, runs, offset_bytes):
-        """Add pages.
+        """Add the pages of a mapping of the file.
 
-        :param runs: of a mapping of the file
+        :param runs: runs of pages of the mapping, from Pagemap.runs()
         :param offset_bytes: where in the file the mapping begins
         """
         if runs:
@@ -176,4 +189,5 @@ class PageSet:
 
     @property
     def size_bytes(self):
+        """The size of all pages in the set."""
         return self._pages.bit_count() * PAGE_BYTES
