@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether this host can run FlexMem instances, found out by trying.
+"""Checks by trial whether this host can run FlexMem instances.
 
-Nothing is concluded from version numbers: QEMU is given the device, the store
-a folder, the appliance a filesystem to make. Each trial has a time limit.
+No check goes by version numbers: QEMU starts with the device, the store gets a
+folder, the appliance makes filesystems. Each check has a time limit.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from nova_flexmem import process
 from nova_flexmem.store import basestore
 from nova_flexmem.store import locks
 
-#: Programs that are run on the host, and what brings them (Debian's names).
+#: Helper programs, and Debian's packages that have them.
 _PROGRAMS = {'qemu-system-x86_64': 'qemu-system-x86',
              'qemu-img': 'qemu-utils', 'guestfish': 'guestfish',
              'supermin': 'supermin', 'mkfs.erofs': 'erofs-utils',
@@ -38,17 +38,17 @@ _PROGRAMS = {'qemu-system-x86_64': 'qemu-system-x86',
              'setpriv': 'util-linux', 'prlimit': 'util-linux',
              'fallocate': 'util-linux', 'findmnt': 'util-linux'}
 
-#: Key of the folder that the trials work in; no base has such a key.
+#: Key of the folder that the checks work in; no base has this key.
 _KEY = 'preflight'
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What came of one trial.
+    """The result of one check.
 
-    :ivar name: of the trial, one word
-    :ivar ok: whether FlexMem instances can run as far as it goes
-    :ivar message: what was found; if not ok, the cause and the way out
+    :ivar name: name of the check, one word
+    :ivar ok: whether the check allows FlexMem instances on this host
+    :ivar message: the result; if not ok, the cause and what to do about it
     """
 
     name: str
@@ -57,14 +57,16 @@ class Finding:
 
 
 def check(conf):
-    """Try what FlexMem instances need of this host.
+    """Check what FlexMem instances need from this host.
 
-    The first time on a host takes minutes, as the appliance is made; later
-    a second, or what the appliance takes to start if anything changed.
+    The first call on a host takes minutes, because it makes the appliance. A
+    later call takes a second; if something has changed, the appliance is
+    started again.
 
     :param conf: a ConfigOpts with the [flexmem] options
-    :returns: a list of Finding; the host is fit if all are ok. It is shorter
-        where the rest can't be tried, and then one is not ok.
+    :returns: a list of Finding; the host is fit if all are ok. If the store
+        cannot be used, the checks that need the store are missing and the
+        Finding 'store' is not ok.
     """
     findings = [_try('host', _host), _try('programs', _programs)]
     try:
@@ -84,6 +86,10 @@ def check(conf):
 
 
 def _try(name, trial, *args):
+    """Return the Finding of a check.
+
+    :param trial: the check; returns a sentence or raises FlexMemException
+    """
     try:
         return Finding(name, True, trial(*args))
     except exception.HostUnfit as e:
@@ -95,8 +101,8 @@ def _try(name, trial, *args):
 def _host():
     if platform.machine() != 'x86_64':
         raise exception.HostUnfit(
-            reason=f'its processor is {platform.machine()}, not x86_64; use'
-            ' another host')
+            reason=f'its processor is {platform.machine()}; use a host with'
+            ' x86_64')
     return 'x86_64'
 
 
@@ -116,7 +122,8 @@ def _delta(folder):
         delta.create(path, delta.MIN_SIZE_BYTES)
     except exception.ProgramFailed as e:
         raise exception.HostUnfit(
-            reason=f'making a delta: {e}; install e2fsprogs 1.47 or newer')
+            reason=f'mke2fs cannot make a delta: {e}; install e2fsprogs 1.47'
+            ' or newer')
     return 'mke2fs makes deltas'
 
 

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Switching KSM from nova-compute, which is not root.
+"""Switches KSM from nova-compute, which is not root.
 
-oslo.privsep starts a helper as root, which calls the two functions that are
-marked here, and no others. They take no arguments, so all that one who has
-taken over nova-compute gets from them is one bounded scan after the other.
+oslo.privsep starts a helper as root. The helper calls only the two functions
+that are marked as entry points here. They take no arguments, so an attacker in
+nova-compute can only make KSM scan.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from oslo_privsep import priv_context
 from nova_flexmem import exception
 from nova_flexmem.host import ksm_switch
 
-#: Root without any capability: the kernel's files and /run are root's.
+#: Root without capabilities: as the owner it may write KSM's files and /run.
 context = priv_context.PrivContext(
     __name__, cfg_section='nova_flexmem_privileged',
     pypath=f'{__name__}.context', capabilities=[])
@@ -35,12 +35,12 @@ context = priv_context.PrivContext(
 
 @context.entrypoint
 def scan():
-    """Have KSM scan until off(), or until the helper ends.
+    """Switch KSM on until off(), or until the helper ends.
 
-    The helper ends with its connection to nova-compute, however that ended.
+    The helper ends when nova-compute closes the connection or dies.
 
-    :returns: None, or the reason why it can't be. An exception of ours would
-        not get through.
+    :returns: None, or why KSM cannot be switched on, text. privsep would not
+        pass KsmUnusable on.
     """
     reason = _reason(ksm_switch.Switch().scan)
     if reason is None:
@@ -51,9 +51,9 @@ def scan():
 
 @context.entrypoint
 def off():
-    """Stop KSM if this helper had it scan, or one that was killed.
+    """Switch KSM off if this helper, or one that was killed, switched it on.
 
-    :returns: as scan()
+    :returns: None, or why KSM cannot be switched off, text
     """
     return _reason(ksm_switch.Switch().release)
 
@@ -62,28 +62,29 @@ def _end():
     ksm_switch.Switch().release()
 
 
-def _reason(act):
+def _reason(function):
+    """Call a function; return why KSM is unusable, or None if it is not."""
     try:
-        act()
+        function()
     except exception.KsmUnusable as e:
         return e.kwargs['reason']
     return None
 
 
 class Switch:
-    """KSM's switch for ksm.scan_once(); see switch()."""
+    """The switch that ksm.scan_once() takes; see switch()."""
 
     folder = ksm_switch.FOLDER
 
     def scan(self):
-        """Have KSM scan.
+        """Switch KSM on.
 
         :raises: KsmUnusable
         """
         _call(scan)
 
     def off(self):
-        """Have KSM scan no more, if it does so by us.
+        """Switch KSM off if nova-compute has switched it on.
 
         :raises: KsmUnusable
         """
@@ -92,9 +93,9 @@ class Switch:
 
 @contextlib.contextmanager
 def switch():
-    """A Switch; the helper of root ends with the context.
+    """Give a Switch; the helper ends at the end of the context.
 
-    It is there again in half a second, and would hold 40 MiB for good.
+    A helper that ran on would take 40 MiB; to start it takes half a second.
     """
     try:
         yield Switch()
@@ -103,28 +104,33 @@ def switch():
 
 
 def try_out(config_files, config_dirs, root_helper):
-    """Start the helper as a service would, and end it again.
+    """Start the helper like nova-compute does, and end it.
 
-    In a process with no options of oslo.config's global ones in use.
+    Call this only in a process that does not use oslo.config's global CONF.
 
-    :param config_files: paths of the service's configuration, and config_dirs
-    :param root_helper: command line that runs others as root
-    :raises: KsmUnusable if the helper can't be had
+    :param config_files: paths of nova-compute's configuration files
+    :param config_dirs: paths of its configuration folders
+    :param root_helper: command line that runs a command as root
+    :raises: KsmUnusable if the helper cannot be started
     """
     cfg.CONF([], project='nova', default_config_files=config_files,
              default_config_dirs=config_dirs)
     priv_context.init(root_helper=root_helper.split())
-    with switch() as found:
-        found.off()
+    with switch() as ksm:
+        ksm.off()
 
 
 def _call(function):
+    """Call scan() or off() in the helper.
+
+    :raises: KsmUnusable
+    """
     try:
         reason = function()
     except (daemon.FailedToDropPrivileges, OSError) as e:
         raise exception.KsmUnusable(
-            reason=f'privsep-helper cannot be run as root ({e}); its words'
-            f' are in the log, and [{context.cfg_section}] helper_command'
-            ' can say how to start it')
+            reason=f'privsep-helper cannot be run as root ({e}); see its'
+            f' output in the log, or set [{context.cfg_section}]'
+            ' helper_command to the command that starts it')
     if reason:
         raise exception.KsmUnusable(reason=reason)

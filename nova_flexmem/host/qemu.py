@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether QEMU takes a FlexMem device, found out by starting it."""
+"""Checks that QEMU runs with a FlexMem device."""
 
 import json
 import os
@@ -31,13 +31,13 @@ _LIMITS = process.Limits(address_space_bytes=16 * units.Gi, cpu_s=30)
 
 
 def check(device, folder):
-    """Start QEMU with a FlexMem device, on each chipset; no guest runs.
+    """Start QEMU with a FlexMem device on each chipset; no guest runs.
 
     :param device: name of a driver in namespace nova_flexmem.device
-    :param folder: where a file for the device may be written; in the store,
-        as its filesystem matters
-    :returns: what was found, text
-    :raises: HostUnfit
+    :param folder: folder for the device's file; it has to be in the store,
+        because the filesystem matters
+    :returns: the result, one sentence
+    :raises: HostUnfit if QEMU does not map the file as it has to
     """
     loaded = _load(device)
     path = os.path.join(folder, 'root.pmem')
@@ -52,8 +52,8 @@ def check(device, folder):
             raise exception.HostUnfit(
                 reason=f'QEMU does not take the device {device} on machine'
                 f' type {chipset}: {e.kwargs["reason"]}; install another QEMU'
-                ' (7.2 is known to work) or set [flexmem] device to the other'
-                ' one')
+                ' (7.2 is known to work), or set [flexmem] device to the other'
+                ' device')
     return (f'QEMU {version} maps {device} read-only on machine types'
             f' {" and ".join(_CHIPSETS)}')
 
@@ -64,7 +64,12 @@ def _load(name):
 
 
 def _try(loaded, chipset, path, size_bytes):
-    """Return QEMU's version."""
+    """Start QEMU with the device, check its mapping, and end it.
+
+    :param loaded: the driver of the device
+    :returns: QEMU's version, text
+    :raises: ProgramFailed
+    """
     popen = process.start(
         _PROGRAM, '-nodefaults', '-no-user-config', '-display', 'none', '-S',
         '-machine', f'{chipset},accel=tcg:kvm',
@@ -83,7 +88,7 @@ def _try(loaded, chipset, path, size_bytes):
         _check_mapping(popen.pid, path)
         _command(popen, 'quit')
     except (ValueError, KeyError, TypeError) as e:
-        raise _failed(f'its answer is not understood ({e!r})')
+        raise _failed(f'its QMP answer is not as expected ({e!r})')
     finally:
         timer.cancel()
         popen.kill()
@@ -92,11 +97,12 @@ def _try(loaded, chipset, path, size_bytes):
 
 
 def _command(popen, name):
+    """Run a QMP command; return its result."""
     try:
         popen.stdin.write(json.dumps({'execute': name}) + '\n')
         popen.stdin.flush()
     except OSError:
-        pass  # it ended; its output says why
+        pass  # QEMU has ended; _line() raises what it wrote
     while 'event' in (answer := json.loads(_line(popen))):
         pass
     if 'error' in answer:
@@ -105,6 +111,10 @@ def _command(popen, name):
 
 
 def _line(popen):
+    """Return the next line of QMP.
+
+    :raises: ProgramFailed if QEMU has ended
+    """
     line = popen.stdout.readline()
     if not line:
         popen.wait()
@@ -113,13 +123,16 @@ def _line(popen):
 
 
 def _check_mapping(pid, path):
-    """Check that a process maps a file read-only, and shared."""
+    """Check that a process maps a file read-only and shared.
+
+    :raises: ProgramFailed
+    """
     with open(f'/proc/{pid}/maps') as f:
         modes = {line.split()[1] for line in f
                  if line.rstrip('\n').endswith(os.path.realpath(path))}
     if modes != {'r--s'}:
-        raise _failed(f'it maps the file {modes or "not at all"}, instead of'
-                      ' shared and read-only')
+        raise _failed('it has to map the file shared and read-only (r--s), but'
+                      f' maps it {", ".join(sorted(modes)) or "not at all"}')
 
 
 def _failed(reason):

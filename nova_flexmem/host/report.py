@@ -13,7 +13,8 @@
 """The section "FlexMem" of a service's Guru Meditation Report.
 
 oslo.reports prints the report when the service gets SIGUSR2. The section must
-not fail, which would take the rest of the report with it, nor wait for a lock.
+not raise, because that would lose the whole report, and must not wait for a
+lock.
 """
 
 import os
@@ -33,15 +34,15 @@ def register(conf, get_findings):
     """Add the section to the report of this process.
 
     :param conf: a ConfigOpts with the [flexmem] options
-    :param get_findings: called without arguments, returns what the last
-        preflight found, a list of preflight.Finding
+    :param get_findings: called without arguments; returns the results of the
+        last preflight, a list of preflight.Finding
     """
     guru_meditation_report.TextGuruMeditation.register_section(
         TITLE, Section(conf, get_findings))
 
 
 class Section:
-    """Generates the section, as oslo.reports asks for it; see register()."""
+    """Generates the section when oslo.reports calls it; see register()."""
 
     def __init__(self, conf, get_findings):
         self._conf = conf

@@ -103,7 +103,7 @@ class QemuTest(testtools.TestCase):
 
     def test_something_else_than_qemu(self):
         self.patch(qemu, '_PROGRAM', 'echo')
-        self.assertIn('not understood', self.assert_refused())
+        self.assertIn('QMP answer is not as expected', self.assert_refused())
 
 
 class PlaceTest(testtools.TestCase):
