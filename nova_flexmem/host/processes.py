@@ -10,10 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The QEMU processes of this host, and what their command lines say.
+"""Finds the QEMU processes of this host, and reads their command lines.
 
-Whoever started them: libvirt for Nova, libvirt for the demo, or somebody's
-script.
+It does not matter whether libvirt or another program started them.
 """
 
 import contextlib
@@ -37,10 +36,10 @@ _SIZE = re.compile(r'(\d+)([bkmgt]?)', re.IGNORECASE)
 class Qemu:
     """A QEMU process.
 
-    :ivar name: of its guest; empty if the command line has none
-    :ivar uuid: likewise
-    :ivar ram_bytes: the sizes of the parts that the guest's RAM has, one for
-        each NUMA node
+    :ivar name: name of the guest; empty if the command line has none
+    :ivar uuid: UUID of the guest, likewise
+    :ivar ram_bytes: sizes of the parts of the guest's RAM, one for each NUMA
+        node
     """
 
     pid: int
@@ -83,7 +82,7 @@ def uses_kvm(pid):
 def of_command_line(pid, words):
     """Return the Qemu of a process.
 
-    :param words: its command line
+    :param words: the command line of the process, a list
     """
     options: dict[str, list[str]] = {}
     for option, value in zip(words, words[1:]):
@@ -94,10 +93,10 @@ def of_command_line(pid, words):
 
 
 def _ram_bytes(options):
-    """Return the sizes of the memory backends, or of -m where there are none.
+    """Return the sizes of the guest's memory backends, or the size from -m.
 
-    A backend is RAM if a NUMA node or the machine has it; those of FlexMem
-    devices are neither's.
+    A backend is RAM if a NUMA node or the machine uses it. The backend of a
+    FlexMem device is used by neither.
     """
     ids = [fields[key] for option, key in (('numa', 'memdev'),
                                            ('machine', 'memory-backend'))
@@ -115,13 +114,13 @@ def _ram_bytes(options):
 
 
 def _fields(value, first=''):
-    """Return the fields of an option's value, texts.
+    """Return the fields of an option's value: {key: text}.
 
-    :param value: JSON, or key=value pairs with commas between
-    :param first: the key of the first field where it has none
+    :param value: JSON, or key=value pairs separated by commas
+    :param first: key of the first field if that has none
     """
     if value.startswith('{'):
-        # whoever may start a process may call it QEMU
+        # not every process with QEMU's name is QEMU: the JSON may be wrong
         with contextlib.suppress(ValueError, AttributeError):
             return {key: str(field)
                     for key, field in json.loads(value).items()}
@@ -136,9 +135,9 @@ def _fields(value, first=''):
 
 
 def _size_bytes(text, unit=''):
-    """Return a size as QEMU reads it.
+    """Return a size in bytes, read like QEMU reads it; 0 if it is wrong.
 
-    :param unit: where it has none; MiB by default, as with -m
+    :param unit: unit of a size without one; '' is MiB, as with -m
     """
     size = _SIZE.fullmatch(text)
     return int(size[1]) * _UNITS[size[2].lower() or unit] if size else 0

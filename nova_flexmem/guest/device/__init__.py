@@ -10,40 +10,45 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The FlexMem device: how root.pmem gets into a guest.
+"""The FlexMem device, through which a guest maps root.pmem.
 
 libvirt's own <memory model='nvdimm'> and 'virtio-pmem' open the file for
-writing and touch every page of it, <readonly/> or not (seen with 9.0). So the
-device goes to QEMU by way of <qemu:commandline>. What keeps guests from
-writing to the shared base is in one place, memory_backend(), for all drivers.
+writing and touch each page of it, even with <readonly/> (seen with 9.0). So
+the device is given to QEMU by <qemu:commandline>. memory_backend() keeps
+guests from writing to the shared base; all drivers use it.
 """
 
 import abc
 
-#: Ids of QEMU's objects. libvirt's begin otherwise, or with "ua-" if users'.
+#: Ids of QEMU's objects; libvirt's own ids never begin like these.
 BACKEND_ID = 'flexmem-base'
 DEVICE_ID = 'flexmem-device'
 
 
 def memory_backend(path, size_bytes):
-    """Return QEMU's options that map root.pmem, shared and read-only.
+    """Return QEMU's options that map root.pmem shared and read-only.
 
-    :param path: path of root.pmem; commas are fine
-    :param size_bytes: exact size of the file, else QEMU does not start
+    :param path: path of root.pmem; may contain commas
+    :param size_bytes: exact size of the file; QEMU refuses another
+    :returns: a list of command line words
     """
-    # QEMU's option syntax writes a comma in a value as two
+    # in QEMU's options, a comma in a value is written as two commas
     path = path.replace(',', ',,')
     return ['-object', f'memory-backend-file,id={BACKEND_ID},mem-path={path},'
                        f'size={size_bytes},share=on,readonly=on,align=2M']
 
 
 class Device(abc.ABC):
-    """A driver of namespace nova_flexmem.device."""
+    """A kind of FlexMem device; drivers of namespace nova_flexmem.device."""
 
     @abc.abstractmethod
     def arguments(self, chipset, dimm_slot):
-        """Return QEMU's options for the device over BACKEND_ID.
+        """Return QEMU's options for the device.
+
+        The device uses the memory backend BACKEND_ID and has the id DEVICE_ID.
 
         :param chipset: 'pc' (i440fx) or 'q35'
-        :param dimm_slot: number of a memory slot that is free for it
+        :param dimm_slot: number of a free memory slot; a driver may leave it
+            unused
+        :returns: a list of command line words
         """

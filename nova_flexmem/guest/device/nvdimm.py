@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The FlexMem device as an NVDIMM, which the guest finds through ACPI."""
+"""The FlexMem device as an NVDIMM, which the guest finds through ACPI.
+
+Source: docs/nvdimm.txt of QEMU.
+"""
 
 from nova_flexmem.guest import device
 
@@ -19,8 +22,12 @@ class Nvdimm(device.Device):
     """An NVDIMM in a memory slot."""
 
     def arguments(self, chipset, dimm_slot):
-        # unarmed tells the guest that writes don't persist: its kernel then
-        # makes the block device read-only. QEMU demands it for readonly=on.
+        """Return QEMU's options for an NVDIMM in slot dimm_slot.
+
+        They are the same for both chipsets.
+        """
+        # unarmed tells the guest that writes do not persist, so its kernel
+        # makes the block device read-only; QEMU demands it with readonly=on
         return ['-machine', 'nvdimm=on',
                 '-device', f'nvdimm,id={device.DEVICE_ID},'
                            f'memdev={device.BACKEND_ID},slot={dimm_slot},'
