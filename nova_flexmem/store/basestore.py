@@ -33,7 +33,6 @@ free is a leftover.
 import contextlib
 import hashlib
 import os
-import re
 import uuid
 
 from oslo_concurrency import lockutils
@@ -42,18 +41,13 @@ from oslo_log import log
 from nova_flexmem import exception
 from nova_flexmem import files
 from nova_flexmem.store import basefiles
-from nova_flexmem.store import diskerrors
 from nova_flexmem.store import locks
 from nova_flexmem.store import names
 from nova_flexmem.store import room
-from nova_flexmem.store import uses
-from nova_flexmem.store import verified
+from nova_flexmem.store import users
 
 LOG = log.getLogger(__name__)
 
-_FOLDERS = ('bases', 'builds', 'boot', 'locks', 'uses', 'verified', 'names',
-            'downloads', 'appliance')
-_KEY = re.compile(r'[0-9a-f]{32}')
 _NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
 
 
@@ -95,91 +89,13 @@ def _digest(text, scope):
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-class Store:
+class Store(users.UsedBases, names.NamedBases):
     """The base store in a folder; makes it if it is not there.
 
     :param read_only: only look at it; then it need not be there
     :raises: StoreUnusable, also for root where another user owns it: files
         created by root would block that user
     """
-
-    def __init__(self, path, *, read_only=False):
-        self.path = os.path.abspath(path)
-        self._uses = uses.Uses(self.folder('uses'), read_only=read_only)
-        self._verified = verified.Verified(self.folder('verified'))
-        self._names = names.Names(self.folder('names'))
-        if not read_only:
-            with self.reporting():
-                self._make()
-            locks.check(self.folder('locks'))
-
-    def _make(self):
-        os.makedirs(self.path, exist_ok=True)
-        owner = os.stat(self.path).st_uid
-        if os.geteuid() == 0 != owner:
-            raise exception.StoreUnusable(
-                store=self.path, reason=f'it is owned by user {owner}; files'
-                ' created by root would block that user. Run this as that'
-                ' user, or choose another store')
-        for name in _FOLDERS:
-            os.makedirs(os.path.join(self.path, name), exist_ok=True)
-
-    def exists(self):
-        """Return whether the store has been made."""
-        return self._is_there(self.folder('bases'))
-
-    def is_own(self):
-        """Return whether a store that exists is this user's."""
-        with self.reporting():
-            return os.stat(self.path).st_uid == os.geteuid()
-
-    def reporting(self):
-        """Turn the operating system's errors into StoreUnusable."""
-        return diskerrors.reporting(self.path)
-
-    def folder(self, name):
-        """Return the path of one of the store's folders."""
-        return os.path.join(self.path, name)
-
-    @contextlib.contextmanager
-    def lock(self, kind, key, blocking=True):
-        """Hold a lock; see locks.
-
-        :raises: lockutils.AcquireLockFailedException if another holds it
-            and blocking is false; StoreUnusable
-        """
-        with contextlib.ExitStack() as stack:
-            with self.reporting():
-                stack.enter_context(locks.hold(self.folder('locks'), kind,
-                                               key, blocking))
-            yield
-
-    # -- bases
-
-    def get(self, key):
-        """Return the Base of a key, or None.
-
-        :raises: BaseDamaged if its manifest cannot be used; StoreUnusable
-        """
-        path = self._path(key)
-        return basefiles.Base(path) if self._is_there(path) else None
-
-    def require(self, key):
-        """Return the Base of a key.
-
-        :raises: BaseNotFound, BaseDamaged, StoreUnusable
-        """
-        base = self.get(key)
-        if base is None:
-            raise exception.BaseNotFound(key=key, store=self.path)
-        return base
-
-    def keys(self):
-        """Return the keys of all published bases, sorted."""
-        with self.reporting(), contextlib.suppress(FileNotFoundError):
-            return sorted(name for name in os.listdir(self.folder('bases'))
-                          if _KEY.fullmatch(name))
-        return []  # it has not been made yet
 
     def find(self, beginning):
         """Return the key that begins with some characters.
@@ -223,20 +139,6 @@ class Store:
             key=lambda base: (len(self.recorded_users(base.key)),
                               base.manifest.built_at), default=None)
 
-    @contextlib.contextmanager
-    def build_folder(self, key):
-        """Give a folder to build in; what is left in it at the end goes.
-
-        The caller holds the lock BUILD of the key.
-        """
-        path = self._build_path(key)
-        with self.reporting():
-            os.mkdir(path, 0o700)
-        try:
-            yield path
-        finally:
-            files.discard(path)
-
     def publish(self, folder, key):
         """Make a finished base directory appear under its key, at once.
 
@@ -272,134 +174,6 @@ class Store:
                                blocking=False):
                     LOG.info('Removing the leftover build %s', name)
                     files.discard(os.path.join(self.folder('builds'), name))
-
-    # -- whether they are whole
-
-    def is_verified(self, key):
-        """Return whether a base is known to be whole.
-
-        Its bytes were read since the host booted, and its files were not
-        touched since.
-
-        :raises: BaseNotFound, BaseDamaged
-        """
-        return self._verified.holds(self.require(key))
-
-    def ensure_verified(self, key):
-        """Return a base that a guest may start from.
-
-        Its bytes are read unless it is known to be whole.
-
-        :raises: BaseNotFound, BaseDamaged
-        """
-        base = self.require(key)
-        if not self._verified.holds(base):
-            with self.reporting():
-                self._verified.verify(base)
-        return base
-
-    def verify(self, key, progress=None):
-        """Read every byte of a base again, whatever is known about it.
-
-        A damaged base is not known to be whole any more, so that no guest
-        starts from it.
-
-        :param progress: called with the fraction done, 0 to 1
-        :raises: BaseNotFound, BaseDamaged
-        """
-        try:
-            self.require(key).verify(progress)
-        except exception.BaseDamaged as e:
-            try:
-                self._verified.forget(key)
-            except OSError as error:  # in another's store, for example
-                raise exception.BaseDamaged(**e.kwargs | {
-                    'reason': f'{e.kwargs["reason"]}, and instances may start'
-                    ' from it until the host boots, as'
-                    f' {error.filename} cannot be removed'
-                    f' ({error.strerror})'})
-            raise
-
-    # -- names
-
-    def set_name(self, name, key):
-        """Let a name stand for a base, and for no other from now on.
-
-        :param name: 1 to 255 letters, digits, ".", "_" or "-", else
-            ValueError is raised
-        :raises: BaseNotFound, BaseDamaged, StoreUnusable
-        """
-        with self.lock(locks.BUILD, key), self.lock(locks.BASE, key):
-            self.require(key)
-            with self.reporting(), self.build_folder(key) as folder:
-                self._names.set(name, key, folder)
-
-    def key_named(self, name):
-        """Return the key of the base that a name stands for, or None."""
-        with self.reporting():
-            key = self._names.get(name)
-        return key if (key and _KEY.fullmatch(key)
-                       and self._is_there(self._path(key))) else None
-
-    def names_of(self, key):
-        """Return the names of a base, sorted."""
-        with self.reporting():
-            return self._names.of(key)
-
-    # -- users
-
-    def use(self, key, user):
-        """Record that somebody (an instance's uuid) uses a base.
-
-        :returns: the Base, verified
-        :raises: BaseNotFound, BaseDamaged, StoreUnusable
-        """
-        with self.lock(locks.BASE, key):
-            base = self.ensure_verified(key)
-            with self.reporting():
-                self._uses.add(key, user)
-        return base
-
-    def release(self, key, user):
-        """Take the record of use() back; it is no error if there is none."""
-        with self.reporting():
-            self._uses.discard(key, user)
-
-    def recorded_users(self, key):
-        """Return who was recorded by use() as using a base, sorted."""
-        with self.reporting():
-            return self._uses.users(key)
-
-    def users(self, key):
-        """Return who uses a base; see users_of_all()."""
-        return self._users([key])[key]
-
-    def users_of_all(self):
-        """Return {key: who uses the base}, by record or by mapping it now.
-
-        The QEMU of a recorded instance is not named again.
-        """
-        return self._users(self.keys())
-
-    def _users(self, keys):
-        paths = {os.path.join(self._path(key), basefiles.ROOT_PMEM): key
-                 for key in keys}
-        users = {key: self.recorded_users(key) for key in keys}
-        with self.reporting():
-            for path, pids in uses.mapping(paths).items():
-                recorded = users[paths[path]]
-                users[paths[path]] = recorded + [
-                    f'process {pid}' for pid in pids
-                    if not uses.belongs_to(pid, recorded)]
-        return users
-
-    def unused_s(self):
-        """Return {key: seconds that the base has been out of use}."""
-        with self.reporting():
-            return {key: 0.0 if users else self._uses.unused_s(key)
-                    for key, users in self.users_of_all().items()}
-
-    # -- room
 
     def size_bytes(self):
         """Return how much disk bases, builds and the appliance take."""
@@ -445,27 +219,3 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._path(key), leaving)
         files.discard(leaving)
-
-    def is_whole(self, key):
-        """Return whether a guest may start from a base; may read it."""
-        try:
-            self.ensure_verified(key)
-        except (exception.BaseNotFound, exception.BaseDamaged):
-            return False
-        return True
-
-    def _path(self, key):
-        return os.path.join(self.folder('bases'), key)
-
-    def _build_path(self, key):
-        return os.path.join(self.folder('builds'),
-                            f'{key}.{uuid.uuid4().hex[:8]}')
-
-    def _is_there(self, path):
-        # os.path.isdir() would take a disk that fails for a missing base
-        with self.reporting():
-            try:
-                os.stat(path)
-            except FileNotFoundError:
-                return False
-        return True

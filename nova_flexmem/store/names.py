@@ -20,6 +20,9 @@ import contextlib
 import os
 import re
 
+from nova_flexmem.store import locks
+from nova_flexmem.store import storefolder
+
 _NAME = re.compile(r'[\w.-]{1,255}', re.ASCII)
 
 
@@ -75,3 +78,35 @@ class Names:
     def _path(self, name):
         check(name)
         return os.path.join(self._folder, name)
+
+
+class NamedBases(storefolder.StoreFolder):
+    """A base store whose bases have names."""
+
+    def __init__(self, path, *, read_only=False):
+        super().__init__(path, read_only=read_only)
+        self._names = Names(self.folder('names'))
+
+    def set_name(self, name, key):
+        """Let a name stand for a base, and for no other from now on.
+
+        :param name: 1 to 255 letters, digits, ".", "_" or "-", else
+            ValueError is raised
+        :raises: BaseNotFound, BaseDamaged, StoreUnusable
+        """
+        with self.lock(locks.BUILD, key), self.lock(locks.BASE, key):
+            self.require(key)
+            with self.reporting(), self.build_folder(key) as folder:
+                self._names.set(name, key, folder)
+
+    def key_named(self, name):
+        """Return the key of the base that a name stands for, or None."""
+        with self.reporting():
+            key = self._names.get(name)
+        return key if (key and storefolder.KEY.fullmatch(key)
+                       and self._is_there(self._path(key))) else None
+
+    def names_of(self, key):
+        """Return the names of a base, sorted."""
+        with self.reporting():
+            return self._names.of(key)

@@ -20,7 +20,9 @@ import contextlib
 import json
 import os
 
+from nova_flexmem import exception
 from nova_flexmem import hostboot
+from nova_flexmem.store import storefolder
 
 
 class Verified:
@@ -63,3 +65,64 @@ class Verified:
 
 def _state(found):
     return [hostboot.boot_id(), found.states()]
+
+
+class VerifiedBases(storefolder.StoreFolder):
+    """A base store that knows which of its bases are whole."""
+
+    def __init__(self, path, *, read_only=False):
+        super().__init__(path, read_only=read_only)
+        self._verified = Verified(self.folder('verified'))
+
+    def is_verified(self, key):
+        """Return whether a base is known to be whole.
+
+        Its bytes were read since the host booted, and its files were not
+        touched since.
+
+        :raises: BaseNotFound, BaseDamaged
+        """
+        return self._verified.holds(self.require(key))
+
+    def ensure_verified(self, key):
+        """Return a base that a guest may start from.
+
+        Its bytes are read unless it is known to be whole.
+
+        :raises: BaseNotFound, BaseDamaged
+        """
+        base = self.require(key)
+        if not self._verified.holds(base):
+            with self.reporting():
+                self._verified.verify(base)
+        return base
+
+    def verify(self, key, progress=None):
+        """Read every byte of a base again, whatever is known about it.
+
+        A damaged base is not known to be whole any more, so that no guest
+        starts from it.
+
+        :param progress: called with the fraction done, 0 to 1
+        :raises: BaseNotFound, BaseDamaged
+        """
+        try:
+            self.require(key).verify(progress)
+        except exception.BaseDamaged as e:
+            try:
+                self._verified.forget(key)
+            except OSError as error:  # in another's store, for example
+                raise exception.BaseDamaged(**e.kwargs | {
+                    'reason': f'{e.kwargs["reason"]}, and instances may start'
+                    ' from it until the host boots, as'
+                    f' {error.filename} cannot be removed'
+                    f' ({error.strerror})'})
+            raise
+
+    def is_whole(self, key):
+        """Return whether a guest may start from a base; may read it."""
+        try:
+            self.ensure_verified(key)
+        except (exception.BaseNotFound, exception.BaseDamaged):
+            return False
+        return True
