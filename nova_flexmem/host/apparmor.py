@@ -76,8 +76,12 @@ def check_instances(store_path):
     :raises: HostUnfit if it does not; ProgramFailed
     """
     rules = _rules(_TEMPLATE)
-    for name in basefiles.FILES:
-        if not _readable(_path(store_path, name), rules):
+    paths = [_path(store_path, name) for name in basefiles.FILES]
+    # boot files that were made anew, as after an upgrade of this package
+    paths += [_path(store_path, name, folder='boot')
+              for name in (basefiles.KERNEL, basefiles.INITRAMFS)]
+    for path in paths:
+        if not _readable(path, rules):
             raise exception.HostUnfit(
                 reason=f'AppArmor keeps QEMU from reading {store_path}, so no'
                 f' FlexMem instance can start; {_REMEDY}'
@@ -104,9 +108,9 @@ def _enabled():
         return False
 
 
-def _path(store_path, name):
+def _path(store_path, name, folder='bases'):
     """Return the path that a file of a base has; any key will do."""
-    return os.path.join(os.path.realpath(store_path), 'bases', '0' * 32, name)
+    return os.path.join(os.path.realpath(store_path), folder, '0' * 32, name)
 
 
 def _rules(profile):

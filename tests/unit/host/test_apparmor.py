@@ -117,6 +117,15 @@ class RulesTest(testtools.TestCase):
         os.symlink(_STORE, link)
         apparmor.check_instances(link)
 
+    def test_boot_files_that_were_made_anew_count(self):
+        self.write(self.qemu, f'{_STORE}/bases/** r,\n')
+        self.refusal(apparmor.check_instances)
+        self.write(self.qemu, f'{_STORE}/bases/** r,\n'
+                              f'{_STORE}/boot/*/kernel r,\n')
+        self.refusal(apparmor.check_instances)
+        self.write(self.qemu, f'{_STORE}/{{bases,boot}}/** r,\n')
+        apparmor.check_instances(_STORE)
+
     def test_a_part_of_a_base_is_not_enough(self):
         self.write(self.qemu, f'{_STORE}/bases/*/root.pmem r,\n')
         self.refusal(apparmor.check_instances)
@@ -131,9 +140,10 @@ class RulesTest(testtools.TestCase):
 
     def test_rules_of_other_words(self):
         for rule in (f'{_STORE}/** r,', f'"{_STORE}/**" rk,',
-                     f'audit {_STORE}/bases/** mr,', '/var/lib/** rw,',
+                     f'audit {_STORE}/bo** mr,\n  {_STORE}/bases/** r,',
+                     '/var/lib/** rw,',
                      '/var/{cache,lib{,64}}/nova-flexmem/** r,',
-                     f'allow {_STORE}/bases/[0-9a-f]*/[kri]* r,',
+                     f'allow {_STORE}/b*/[0-9a-f]*/[kri]* r,',
                      f'file {_STORE}/** r,', '/var/lib/nova\\-flexmem/** r,'):
             self.write(self.qemu, f'  {rule}\n')
             apparmor.check_instances(_STORE)
