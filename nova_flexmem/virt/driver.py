@@ -58,8 +58,8 @@ flexmem_conf.register_opts(CONF)
 class FlexMemDriver(libvirt_driver.LibvirtDriver):
     """The libvirt driver, with FlexMem instances."""
 
-    def __init__(self, virtapi, *args, **kwargs):
-        super().__init__(virtapi, *args, **kwargs)
+    def __init__(self, virtapi, read_only=False):
+        super().__init__(virtapi, read_only)
         self._bases = bases.Bases(CONF.flexmem, self._image_api)
         self._readiness = readiness.Readiness(CONF.flexmem)
         self._planner = planner.Planner(self._bases, self._image_api,
@@ -84,8 +84,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     # -- what the host offers
 
-    def update_provider_tree(self, provider_tree, nodename, *args, **kwargs):
-        super().update_provider_tree(provider_tree, nodename, *args, **kwargs)
+    def update_provider_tree(self, provider_tree, nodename, allocations=None):
+        super().update_provider_tree(provider_tree, nodename, allocations)
         fit = self._readiness.fit
         if fit is not None:  # until then the host keeps what it had
             change = (provider_tree.add_traits if fit
@@ -120,7 +120,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     def spawn(self, context, instance, image_meta, injected_files,
               admin_password, allocations, network_info=None,
-              block_device_info=None, **kwargs):
+              block_device_info=None, power_on=True, accel_info=None):
         plan = self._plan(context, instance, image_meta, network_info,
                           block_device_info)
         if plan is None:
@@ -133,13 +133,16 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             super().spawn(context, instance, image_meta, injected_files,
                           admin_password, allocations,
                           network_info=network_info,
-                          block_device_info=block_device_info, **kwargs)
+                          block_device_info=block_device_info,
+                          power_on=power_on, accel_info=accel_info)
         finally:
             self._plans.pop(instance.uuid, None)
 
-    def rebuild(self, context, instance, image_meta, *args,
-                network_info=None, block_device_info=None, evacuate=False,
-                **kwargs):
+    def rebuild(self, context, instance, image_meta, injected_files,
+                admin_password, allocations, bdms, detach_block_devices,
+                attach_block_devices, network_info=None, evacuate=False,
+                block_device_info=None, preserve_ephemeral=False,
+                accel_uuids=None, reimage_boot_volume=False):
         """Refuse what can't be built while the instance is still there.
 
         Nova then goes on with its own way of rebuilding.
@@ -232,24 +235,24 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             errors.note(context, instance, 'flexmem_other_layout')
         return boot
 
-    def rescue(self, context, instance, network_info, image_meta, *args,
-               **kwargs):
+    def rescue(self, context, instance, network_info, image_meta,
+               rescue_password, block_device_info, share_info):
         record = self._record(instance)
         if record and image_meta.obj_attr_is_set('id') and (
                 image_meta.id == instance.image_ref != record.image_id):
             # of a layered snapshot only what it lies on can boot by itself
             image_meta = objects.ImageMeta.from_image_ref(
                 context, self._image_api, record.image_id)
-        super().rescue(context, instance, network_info, image_meta, *args,
-                       **kwargs)
+        super().rescue(context, instance, network_info, image_meta,
+                       rescue_password, block_device_info, share_info)
 
-    def power_off(self, instance, *args, **kwargs):
+    def power_off(self, instance, timeout=0, retry_interval=0):
         record = (self._record(instance)
                   if instance.task_state == task_states.SHELVING else None)
         if record and record.writes == 'memory':
             errors.refuse('it writes to memory alone and has no disk, so it'
                           ' cannot be shelved')
-        super().power_off(instance, *args, **kwargs)
+        super().power_off(instance, timeout, retry_interval)
 
     def suspend(self, context, instance):
         if self._record(instance):
@@ -273,13 +276,13 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     # -- snapshots
 
-    def snapshot(self, context, instance, image_id, *args, **kwargs):
+    def snapshot(self, context, instance, image_id, update_task_state):
         record = self._record(instance)
         if record:
             with errors.reporting(context, instance, 'flexmem_snapshot'):
                 layered.check(context, self._image_api, record)
                 self._check_stopped_for_snapshot(instance)
-        super().snapshot(context, instance, image_id, *args, **kwargs)
+        super().snapshot(context, instance, image_id, update_task_state)
 
     def _check_stopped_for_snapshot(self, instance):
         # Nova would suspend it for that
@@ -300,23 +303,26 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     # -- moves to other hosts
 
-    def check_can_live_migrate_source(self, context, instance, *args,
-                                      **kwargs):
+    def check_can_live_migrate_source(self, context, instance,
+                                      dest_check_data,
+                                      block_device_info=None):
         if self._record(instance):
             raise nova_exception.MigrationPreCheckError(
                 reason='a FlexMem instance cannot be migrated live; migrate'
                 ' it cold')
-        return super().check_can_live_migrate_source(context, instance,
-                                                     *args, **kwargs)
+        return super().check_can_live_migrate_source(
+            context, instance, dest_check_data, block_device_info)
 
     def migrate_disk_and_power_off(self, context, instance, dest, flavor,
-                                   *args, **kwargs):
+                                   network_info, block_device_info=None,
+                                   timeout=0, retry_interval=0):
         record = self._record(instance)
         with errors.refusing():
             moves.check(context, self.virtapi.reportclient, instance, record,
                         flavor)
         disk_info = super().migrate_disk_and_power_off(
-            context, instance, dest, flavor, *args, **kwargs)
+            context, instance, dest, flavor, network_info, block_device_info,
+            timeout, retry_interval)
         if record:
             self._send_record(instance, dest)
         return disk_info
@@ -346,10 +352,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             return
         libvirt_driver.LibvirtDriver._disk_raw_to_qcow2(path)
 
-    def confirm_migration(self, context, migration, instance, *args,
-                          **kwargs):
-        super().confirm_migration(context, migration, instance, *args,
-                                  **kwargs)
+    def confirm_migration(self, context, migration, instance, network_info):
+        super().confirm_migration(context, migration, instance, network_info)
         if not moves.left_on_disk(instance.uuid):
             self._release(instance)
 

@@ -10,6 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import inspect
+
+from nova.virt.libvirt import driver as libvirt_driver
 import testtools
 
 from nova_flexmem.virt import driver
@@ -39,6 +42,17 @@ class SeamsTest(testtools.TestCase):
 
     def test_the_nova_that_is_here(self):
         self.assertEqual([], seams.problems())
+
+    def test_public_methods_are_called_as_novas(self):
+        ours = {name: method for name, method
+                in vars(driver.FlexMemDriver).items()
+                if inspect.isfunction(method) and (
+                    name == '__init__' or not name.startswith('_'))}
+        self.assertIn('spawn', ours)
+        for name, method in ours.items():
+            stock = getattr(libvirt_driver.LibvirtDriver, name)
+            self.assertEqual(inspect.signature(stock),
+                             inspect.signature(method), name)
 
     def test_methods_are_looked_at(self):
         """If super() were not found, a method that went would go unseen."""
