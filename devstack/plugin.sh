@@ -12,10 +12,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# DevStack sources this file with a mode and a phase; devstack/settings has
-# been sourced before. There is nothing to do before the installation, as
-# devstack itself reads files/bindep.txt, and nothing for unstack.sh, as no
-# process is the plugin's own.
+# DevStack sources this file with a mode and a phase, after devstack/settings.
+# The phase pre-install has nothing to do, because devstack reads
+# files/bindep.txt itself. unstack.sh has nothing to do, because the plugin
+# starts no process.
 
 _XTRACE_FLEXMEM=$(set +o | grep xtrace)
 set +o xtrace
@@ -32,7 +32,7 @@ function flexmem_install {
     fi
 }
 
-# libguestfs boots a kernel of the host. Ubuntu's can be read by root alone,
+# libguestfs boots a kernel of the host. On Ubuntu only root can read kernels,
 # and nova-compute is not root.
 function flexmem_open_kernels {
     local kernel
@@ -43,34 +43,34 @@ function flexmem_open_kernels {
     done
 }
 
-# nova-compute builds bases, for which devstack's user needs KVM itself;
-# otherwise QEMU's alone does.
+# nova-compute builds bases with KVM, so devstack's user needs it. For
+# instances, only QEMU's user does.
 function flexmem_open_kvm {
     if getent group kvm > /dev/null; then
         add_user_to_group "$STACK_USER" kvm
     fi
 }
 
-# nova-cpu.conf is copied from nova.conf after this; options in it now would
-# be lost.
+# devstack copies nova.conf to nova-cpu.conf after this phase and would
+# overwrite options that are in nova-cpu.conf now.
 function flexmem_configure_compute {
-    # it writes to nova.conf in the background
+    # this devstack function writes to nova.conf in the background
     async_wait configure_neutron_nova
     iniset "$NOVA_CONF" DEFAULT config_source flexmem
     iniset "$NOVA_CONF" DEFAULT compute_driver flexmem.FlexMemDriver
     iniset "$NOVA_CONF" flexmem driver flexmem
     iniset "$NOVA_CONF" flexmem store_path "$FLEXMEM_STORE_PATH"
-    # QEMU's user has to pass it
+    # QEMU's user has to pass this folder
     sudo install -d -o "$STACK_USER" -m 0755 "$FLEXMEM_STORE_PATH"
 }
 
-# Files of the host that the profiles of QEMU and of virt-aa-helper include
+# Files of the host that the profiles of domains and virt-aa-helper include
 FLEXMEM_APPARMOR_LOCAL=(
     abstractions/libvirt-qemu
     usr.lib.libvirt.virt-aa-helper
 )
 
-# A confined QEMU may map bases then.
+# Lets QEMU map bases where AppArmor confines it.
 function flexmem_install_apparmor {
     local name path
     path=$(realpath -m "$FLEXMEM_STORE_PATH")
@@ -89,7 +89,7 @@ function flexmem_install_apparmor {
     flexmem_reload_apparmor
 }
 
-# Nothing may include the rules any more when they go.
+# Removes the includes before the file that they include.
 function flexmem_remove_apparmor {
     local name
     for name in "${FLEXMEM_APPARMOR_LOCAL[@]}"; do
@@ -102,7 +102,7 @@ function flexmem_remove_apparmor {
     flexmem_reload_apparmor
 }
 
-# The profiles of domains are made anew at each start.
+# Profiles of domains need no reload: libvirt writes them at each start.
 function flexmem_reload_apparmor {
     local profile=$FLEXMEM_APPARMOR_DIR/usr.lib.libvirt.virt-aa-helper
     if [[ -e $profile && -e /sys/kernel/security/apparmor/profiles ]]; then
@@ -134,7 +134,7 @@ function flexmem_check {
         upgrade check || status=$?
     # 1 stands for warnings
     if [[ $status -gt 1 ]]; then
-        die $LINENO "FlexMem instances cannot run here"
+        die $LINENO "FlexMem instances cannot run on this host"
     fi
 }
 
@@ -144,7 +144,7 @@ function flexmem_configure_tempest {
     iniset "$TEMPEST_CONFIG" flexmem flavor_ref flexmem.small
     iniset "$TEMPEST_CONFIG" flexmem flavor_ref_alt flexmem.medium
     if is_service_enabled n-cpu; then
-        # right as long as this is the only host that runs instances
+        # works if this is the only host that runs instances
         iniset "$TEMPEST_CONFIG" flexmem host_command sudo
     fi
 }
@@ -160,7 +160,7 @@ elif [[ $1 == stack && $2 == post-config ]]; then
             flexmem_install_apparmor
         fi
     fi
-    # where devstack has made Glance's database
+    # only where devstack has created Glance's database
     if is_service_enabled g-api \
             && is_service_enabled "$DATABASE_BACKENDS"; then
         flexmem_load_metadefs

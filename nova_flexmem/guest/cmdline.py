@@ -19,7 +19,7 @@ import re
 #: (arch/x86/include/asm/setup.h); the kernel cuts off the rest in silence.
 MAX_BYTES = 2047
 
-#: Folders that need no quoting, neither here nor in the initramfs.
+#: Folders that need no quoting, neither here nor in /init.
 _FOLDER = re.compile(r'(/[A-Za-z0-9._+@:=%-]+)+')
 
 
@@ -29,10 +29,11 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args):
     :param boot: a domain.Boot
     :param writes: the writes policy
     :param direct_paths: folders that lie directly on the delta
-    :param reporting_order: the guest hands free memory back in pieces of
-        2**reporting_order pages and more; None: it hands none back
-    :param extra_kernel_args: more words, behind all others
-    :raises: ValueError saying what about it can't be
+    :param reporting_order: the guest returns free memory in blocks of at least
+        2**reporting_order pages; None: it returns none
+    :param extra_kernel_args: arguments appended to all others, text
+    :returns: text of at most MAX_BYTES bytes
+    :raises: ValueError saying which part is wrong
     """
     words = [boot.kernel_args, f'flexmem.base={boot.base_uuid}',
              f'flexmem.layout={boot.layout}',
@@ -52,10 +53,10 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args):
     if not line.isprintable():
         raise ValueError('its kernel command line has control characters in'
                          ' it; correct the boot loader configuration of the'
-                         ' image, or the extra words')
+                         ' image, or [flexmem] extra_kernel_args')
     if len(line.encode()) > MAX_BYTES:
         raise ValueError(
-            f'its kernel command line has {len(line.encode())} bytes, and x86'
-            f' takes {MAX_BYTES}; shorten the command line of the image, or'
-            ' give fewer direct paths or extra words')
+            f'its kernel command line has {len(line.encode())} bytes, but x86'
+            f' takes {MAX_BYTES}; shorten the command line of the image,'
+            ' [flexmem] direct_paths or [flexmem] extra_kernel_args')
     return line

@@ -10,32 +10,33 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The delta: an instance's private writable disk, an ext4 that is empty."""
+"""Makes deltas: private writable disks of instances, with an empty ext4."""
 
 import os
 
 from nova_flexmem import exception
 from nova_flexmem import process
 
-#: Less than this has no room for a journal and a day's writes.
+#: A smaller delta has no room for a journal and a day's writes.
 MIN_SIZE_BYTES = 64 << 20
 
-#: Older guests' kernels and e2fsprogs do not know these features.
+#: Without features that kernels and e2fsprogs of older guests do not have.
 _FEATURES = '^orphan_file,^metadata_csum_seed'
 
 
 def create(path, size_bytes):
-    """Make a delta: a sparse raw file with an empty ext4.
+    """Make a delta, a sparse raw file with an empty ext4.
 
-    A new sparse file is all zeros, which mke2fs is told: neither it nor the
-    guest then writes tables of zeros.
+    A new sparse file is all zeros. mke2fs is told so, and neither it nor the
+    guest's kernel writes tables of zeros.
 
-    :raises: ProgramFailed, and then there is no file
+    :param size_bytes: size of the delta, MIN_SIZE_BYTES at least
+    :raises: ProgramFailed; there is no file then
     """
     if size_bytes < MIN_SIZE_BYTES:
         raise exception.ProgramFailed(
             program='mke2fs', reason=f'{path}: a delta of {size_bytes} bytes'
-            f' is too small; {MIN_SIZE_BYTES} at least')
+            f' is too small; use at least {MIN_SIZE_BYTES}')
     with open(path, 'xb') as f:
         f.truncate(size_bytes)
     try:

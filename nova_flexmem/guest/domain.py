@@ -12,9 +12,9 @@
 
 """The libvirt domain of a FlexMem guest, made from a stock one.
 
-The guest boots the base's kernel and initramfs directly, finds root.pmem as
-its FlexMem device, and writes to its root disk as its delta. Whatever this
-does not concern stays as it was: order, comments and metadata too.
+The guest boots the base's kernel and initramfs directly, has root.pmem as its
+FlexMem device, and uses its root disk as the delta. Everything else in the XML
+stays as it was, including order, comments and metadata.
 """
 
 import dataclasses
@@ -97,11 +97,12 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
     :param device: name of a driver in namespace nova_flexmem.device
     :param writes: 'disk' makes the root disk the delta, 'memory' removes it
     :param direct_paths: folders in the guest that lie directly on the delta
-    :param extra_kernel_args: words behind all others on the command line
-    :param reporting_order: the guest hands free memory back to the host, by
-        way of its balloon, in pieces of 2**reporting_order pages and more;
-        None: it hands none back
-    :raises: DomainRefused if the domain can't take a FlexMem device
+    :param extra_kernel_args: arguments appended to the kernel command line
+    :param reporting_order: the guest returns free memory to the host through
+        its balloon, in blocks of at least 2**reporting_order pages; None: it
+        returns none
+    :returns: libvirt domain XML, text
+    :raises: DomainRefused if the domain cannot have a FlexMem device
     """
     root = xmledit.parse(xml)
     try:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which libvirt domains can't take a FlexMem device, and why."""
+"""Checks that a libvirt domain can have a FlexMem device."""
 
 import platform
 import re
@@ -71,8 +71,8 @@ def check(root):
     """Check a stock domain.
 
     :param root: its XML, an element
-    :raises: ValueError saying why it can't take a FlexMem device, and what
-        to do
+    :raises: ValueError saying why the domain cannot have a FlexMem device, and
+        what to do
     """
     os_type = root.find('os/type')
     if root.get('type') not in ('kvm', 'qemu') or os_type is None or (

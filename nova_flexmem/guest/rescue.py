@@ -13,8 +13,8 @@
 """The libvirt domain that rescues a FlexMem guest.
 
 It boots the rescue image in the stock way. Nova attaches the delta, if there
-is one; the base comes beside it as a disk that can only be read, so that both
-layers of the broken guest's root can be mounted.
+is one. The base is attached as a read-only disk, so that both layers of the
+broken guest's root can be mounted.
 """
 
 import string
@@ -33,11 +33,12 @@ def attach_base(xml, root_pmem, offset_bytes, size_bytes, missing_disk=None):
 
     :param xml: libvirt domain XML of the rescue guest, text
     :param root_pmem: path of the base's root.pmem
-    :param offset_bytes: where in it the root filesystem begins
-    :param size_bytes: of the root filesystem
-    :param missing_disk: path of the root disk, if the guest has none: of
-        writes='memory'
-    :raises: DomainRefused if the guest can't take another disk
+    :param offset_bytes: where the root filesystem begins in root.pmem
+    :param size_bytes: size of the root filesystem
+    :param missing_disk: path of the root disk if that does not exist, as with
+        writes='memory'; its disk is removed from the XML
+    :returns: libvirt domain XML, text
+    :raises: DomainRefused if the guest has no room for another disk
     """
     root = xmledit.parse(xml)
     if missing_disk:
@@ -54,7 +55,8 @@ def attach_base(xml, root_pmem, offset_bytes, size_bytes, missing_disk=None):
     disk = etree.Element('disk', type='file', device='disk')
     etree.SubElement(disk, 'driver', name='qemu', type='raw')
     source = etree.SubElement(disk, 'source', file=root_pmem)
-    # or libvirt hands the file to QEMU's user, who could write to it then
+    # without it libvirt gives the file to QEMU's user, who could then write
+    # to it
     etree.SubElement(source, 'seclabel', model='dac', relabel='no')
     slices = etree.SubElement(source, 'slices')
     etree.SubElement(slices, 'slice', type='storage', offset=str(offset_bytes),

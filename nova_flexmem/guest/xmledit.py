@@ -25,7 +25,8 @@ _UNITS = {'b': 1, 'bytes': 1, 'KB': 10**3, 'k': 2**10, 'KiB': 2**10,
 def parse(xml):
     """Return the root element of a libvirt domain.
 
-    :raises: DomainRefused if it isn't one
+    :param xml: libvirt domain XML, text
+    :raises: DomainRefused if it is not the XML of a domain
     """
     parser = etree.XMLParser(encoding='utf-8', resolve_entities=False,
                              no_network=True)
@@ -41,16 +42,16 @@ def parse(xml):
 
 
 def serialize(root):
-    """Return the document as text, comments around its root included."""
+    """Return a document as text, with the comments around its root."""
     before = reversed(list(root.itersiblings(preceding=True)))
     return '\n'.join(etree.tostring(node, encoding='unicode')
                      for node in [*before, root, *root.itersiblings()])
 
 
 def size_kib(element):
-    """Return the size that an element like <memory> holds, rounded up.
+    """Return the size in an element such as <memory>, in KiB, rounded up.
 
-    :raises: ValueError if it isn't one that libvirt reads
+    :raises: ValueError if libvirt would not read it
     """
     unit = element.get('unit', 'KiB')
     if unit not in _UNITS:
@@ -75,14 +76,18 @@ def insert(parent, index, element):
 
 
 def append(parent, element):
-    """Add an element behind all others of its parent."""
+    """Add an element as the last one of its parent."""
     insert(parent, len(parent), element)
 
 
 def insert_after(root, names, element):
-    """Insert below root, behind the first of names that is there."""
-    before = next((found for name in names
-                   if (found := root.find(name)) is not None), None)
+    """Insert an element below root, after the first of names that exists.
+
+    :param names: names of elements below root; if none exists, the element
+        becomes the first
+    """
+    before = next((child for name in names
+                   if (child := root.find(name)) is not None), None)
     index = 0 if before is None else root.index(before) + 1
     insert(root, index, element)
 

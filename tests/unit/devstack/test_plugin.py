@@ -221,7 +221,8 @@ class PluginTest(testtools.TestCase):
         for returns in (2, 255):
             self.program('nova-flexmem-status', returns)
             done = self.bash(f'source {_TREE}/devstack/plugin.sh stack extra')
-            self.assertEqual((1, 'die: FlexMem instances cannot run here\n'),
+            self.assertEqual((1, 'die: FlexMem instances cannot run on this'
+                                 ' host\n'),
                              (done.returncode, done.stderr))
 
     def test_tempest(self):
