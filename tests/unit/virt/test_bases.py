@@ -27,6 +27,7 @@ from nova_flexmem.build import bootfiles
 from nova_flexmem import exception
 from nova_flexmem.store import basefiles
 from nova_flexmem.virt import bases
+from nova_flexmem.virt import imagebases
 from nova_flexmem.virt import layered
 from tests.unit.image import samples
 from tests.unit.virt import test_record
@@ -79,7 +80,7 @@ class RootfsTest(testtools.TestCase):
             store_path=self.useFixture(fixtures.TempDir()).path,
             max_parallel_builds=1, share_scope='host', rootfs='auto'), self)
         self.built = []
-        self.patch(bases.worker, 'call', self.build)
+        self.patch(imagebases.worker, 'call', self.build)
         self.patch(images, 'fetch', lambda _context, _id, path, _certs:
                    open(path, 'x').close())
 
@@ -100,7 +101,7 @@ class RootfsTest(testtools.TestCase):
         return {'key': key, 'new': True}
 
     def of_image(self, rootfs):
-        return self.bases.of_image(None, bases.Requester(), 'an-image',
+        return self.bases.of_image(None, imagebases.Requester(), 'an-image',
                                    rootfs).manifest.rootfs
 
     def test_that_of_new_instances(self):
@@ -128,13 +129,13 @@ class RootfsTest(testtools.TestCase):
             self.built.append(rootfs)
             raise exception.ImageRefused(image='file', reason='it is odd')
 
-        self.patch(bases.worker, 'call', refuse)
+        self.patch(imagebases.worker, 'call', refuse)
         for _time in range(2):
             e = self.assertRaises(exception.ImageRefused, self.of_image, None)
             self.assertIn('image an-image: it is odd', str(e))
         self.assertEqual(['auto'], self.built)
         # what a delta needs may have no trouble with the image
-        self.patch(bases.worker, 'call', self.build)
+        self.patch(imagebases.worker, 'call', self.build)
         self.assertEqual('ext4', self.of_image('ext4'))
         self.assertEqual(['auto', 'ext4'], self.built)
 
@@ -150,7 +151,8 @@ class RootfsTest(testtools.TestCase):
 
     def test_known(self):
         def known(rootfs):
-            found = self.bases.known(bases.Requester(), 'an-image', rootfs)
+            found = self.bases.known(imagebases.Requester(),
+                                     'an-image', rootfs)
             return found and found.manifest.rootfs
 
         self.assertIsNone(known('erofs'))
@@ -182,7 +184,7 @@ class LayoutTest(testtools.TestCase):
         self.built = []
         self.patch(bases.bring, 'hosts_with', lambda *_args: self.hosts)
         self.patch(bases.bring.libvirt_utils, 'copy_image', self.copy)
-        self.patch(bases.worker, 'call', self.work)
+        self.patch(imagebases.worker, 'call', self.work)
         self.patch(images, 'fetch', lambda _context, _id, path, _certs:
                    open(path, 'x').close())
 

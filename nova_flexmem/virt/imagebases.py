@@ -1,0 +1,211 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Bases of Glance images, as Nova asks for them: found by name, or built.
+
+The store knows a base by the Glance id of its image too, so that an image that
+it has needs neither a download nor a look at its bytes.
+"""
+
+import contextlib
+import dataclasses
+import os
+import threading
+import time
+import uuid
+
+from oslo_log import log
+from oslo_utils import fileutils
+
+from nova.virt import images
+
+from nova_flexmem.build import bootfiles
+from nova_flexmem import exception
+from nova_flexmem.store import basestore
+from nova_flexmem.store import diskerrors
+from nova_flexmem.store import locks
+from nova_flexmem.virt import errors
+from nova_flexmem.virt import worker
+
+LOG = log.getLogger(__name__)
+
+#: What images can be a base, by Glance's disk_format.
+DISK_FORMATS = ('raw', 'qcow2')
+
+
+@dataclasses.dataclass(frozen=True)
+class Requester:
+    """For whom a base is built, where it is not for an instance."""
+
+    project_id: str = ''
+    trusted_certs: None = None
+
+
+class ImageBases:
+    """The bases of Glance images in the base store of this host.
+
+    :param group: the [flexmem] options
+    :param image_api: Nova's image API
+    """
+
+    def __init__(self, group, image_api):
+        self._group = group
+        self._image_api = image_api
+        self._refused = {}
+        self._slots = threading.BoundedSemaphore(group.max_parallel_builds)
+
+    @property
+    def store(self):
+        """The Store; made if it is not there."""
+        return basestore.Store(self._group.store_path)
+
+    def of_image(self, context, owner, image_id, rootfs=None,
+                 minimum_format=1):
+        """Return the base of an image, built now if there is none.
+
+        :param owner: the instance, or a Requester
+        :param rootfs: the root filesystem that a delta needs, be it that of
+            new instances or not; None if there is no delta yet
+        :param minimum_format: of the base
+        :raises: ImageRefused, BuildFailed, StoreUnusable, BaseDamaged; what
+            Nova raises for images that can't be downloaded
+        """
+        found = self.known(owner, image_id, rootfs, minimum_format)
+        if found is not None:
+            return found
+        *others, last = self._choices(rootfs)
+        for choice in others:
+            with errors.logged(f'Building a base of image {image_id}'):
+                found = self._of_image(context, owner, image_id, choice,
+                                       minimum_format)
+                if found.manifest.rootfs == rootfs:
+                    return found
+        return self._of_image(context, owner, image_id, last, minimum_format)
+
+    def known(self, owner, image_id, rootfs=None, minimum_format=1):
+        """Return the base of an image if the store has it whole, else None.
+
+        The parameters are those of of_image().
+        """
+        for choice in self._choices(rootfs):
+            found = self._named(self._name(owner, image_id, choice),
+                                minimum_format)
+            if found and rootfs in (None, found.manifest.rootfs):
+                return found
+        return None
+
+    @contextlib.contextmanager
+    def download(self, context, image_id, trusted_certs=None):
+        """Give the path of a private copy of an image's file.
+
+        :raises: StoreUnusable; what Nova raises
+        """
+        path = os.path.join(self._downloads, uuid.uuid4().hex)
+        try:
+            try:
+                images.fetch(context, image_id, path, trusted_certs)
+            except OSError as e:
+                if e.errno not in diskerrors.WAYS_OUT:
+                    raise  # of the network
+                with diskerrors.reporting(path):
+                    raise
+            yield path
+        finally:
+            fileutils.delete_if_exists(path)
+
+    def _of_image(self, context, owner, image_id, rootfs, minimum_format):
+        name = self._name(owner, image_id, rootfs)
+        with self._locked(name):
+            if name in self._refused:
+                raise exception.ImageRefused(**self._refused[name])
+            found = self._named(name, minimum_format)
+            if found is None:
+                found = self._build(context, owner, image_id, name, rootfs,
+                                    minimum_format)
+        return found
+
+    def _build(self, context, owner, image_id, name, rootfs, minimum_format):
+        image = self._image_api.get(context, image_id)
+        label = f'image {image_id}'
+        if image.get('disk_format') not in DISK_FORMATS:
+            raise exception.ImageRefused(
+                image=label, reason=f'its disk_format is'
+                f' {image.get("disk_format")}; FlexMem can use'
+                f' {" and ".join(DISK_FORMATS)}')
+        started = time.monotonic()
+        with self._slots, self.download(context, image_id,
+                                        owner.trusted_certs) as path:
+            LOG.info('Building the base of image %s, %d MiB', image_id,
+                     os.path.getsize(path) >> 20)
+            try:
+                answer = worker.call(
+                    'build', self._group, image=path,
+                    image_format=image['disk_format'],
+                    scope=self.scope(owner), rootfs=rootfs, name=name,
+                    minimum_format=minimum_format)
+            except (exception.ImageRefused, exception.BuildFailed) as e:
+                kwargs = e.kwargs | {'image': label}
+                if isinstance(e, exception.ImageRefused):
+                    self._refused[name] = kwargs
+                raise type(e)(**kwargs)
+        LOG.info('Image %(image)s has base %(key)s, %(what)s in %(s).0f s',
+                 {'image': image_id, 'key': answer['key'],
+                  'what': 'built' if answer['new'] else 'found',
+                  's': time.monotonic() - started})
+        return self.store.require(answer['key'])
+
+    def _named(self, name, minimum_format):
+        key = self.store.key_named(name)
+        base = None if key is None else self._whole(key)
+        if base is None or base.manifest.format < minimum_format:
+            return None
+        return base
+
+    def _whole(self, key):
+        """Return a base that guests may start from, its boot files made.
+
+        :returns: None if it is gone, or damaged, which is logged: whoever
+            needs it then gets it anew
+        """
+        try:
+            if not bootfiles.are_ready(self.store, key):
+                worker.call('check', self._group, key=key)
+            return self.store.require(key)
+        except exception.BaseNotFound:
+            return None
+        except exception.BaseDamaged as e:
+            LOG.error('%s', e)
+            return None
+
+    @property
+    def _downloads(self):
+        return self.store.folder('downloads')
+
+    def _choices(self, rootfs):
+        """Return the settings of rootfs that give a base with a needed one."""
+        if rootfs is None:
+            return (self._group.rootfs,)
+        if self._group.rootfs == 'auto':
+            return ('auto', rootfs)  # the first is what new instances take
+        return (rootfs, 'auto')
+
+    def _name(self, owner, image_id, rootfs):
+        parts = [image_id, rootfs, self.scope(owner)]
+        return '.'.join(filter(None, parts))
+
+    def scope(self, owner):
+        """Return who shares the bases of an instance; '': everybody."""
+        return (owner.project_id
+                if self._group.share_scope == 'project' else '')
+
+    def _locked(self, name):
+        return self.store.lock(locks.NEED, name)
