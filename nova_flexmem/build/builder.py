@@ -17,36 +17,32 @@ inside an appliance: the root filesystem is made there as well, and the host
 sees of it only its bytes, the kernel, the modules and a few small files.
 """
 
-import base64
 import dataclasses
 import datetime
 import os
+import typing
 
 from oslo_concurrency import lockutils
-from oslo_log import log
+from oslo_utils import units
 from pbr import version
 
 from nova_flexmem.build import bootfiles
 from nova_flexmem.build import handover
 from nova_flexmem.build import initramfs
-from nova_flexmem.build import rootfs as rootfs_module
 from nova_flexmem.build import rootpmem
+from nova_flexmem.build import roottree
 from nova_flexmem import exception
 from nova_flexmem.image import appliance as appliance_module
 from nova_flexmem.image import bootloader
 from nova_flexmem.image import kernel as kernel_module
 from nova_flexmem.image import operating_system
-from nova_flexmem.image import source
+from nova_flexmem.image import source as source_module
 from nova_flexmem.image import sparse
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
 from nova_flexmem.store import locks
 from nova_flexmem.store import room
-
-LOG = log.getLogger(__name__)
-
-GIB = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +56,8 @@ class Options:
     """
 
     rootfs: str = 'auto'
-    max_virtual_size_bytes: int = 128 * GIB
-    max_base_size_bytes: int = 32 * GIB
+    max_virtual_size_bytes: int = 128 * units.Gi
+    max_base_size_bytes: int = 32 * units.Gi
     max_store_size_bytes: int = 0
     timeout_s: int = 1800
     scope: str = ''
@@ -72,12 +68,11 @@ class Options:
     def from_conf(cls, conf, **changes):
         """Return the Options that a ConfigOpts asks for."""
         group = conf.flexmem
+        sizes = {f'{name}_bytes': getattr(group, f'{name}_gib') * units.Gi
+                 for name in ('max_virtual_size', 'max_base_size',
+                              'max_store_size')}
         return cls(**{'rootfs': group.rootfs,
-                      'max_virtual_size_bytes':
-                          group.max_virtual_size_gib * GIB,
-                      'max_base_size_bytes': group.max_base_size_gib * GIB,
-                      'max_store_size_bytes': group.max_store_size_gib * GIB,
-                      'timeout_s': group.build_timeout_s} | changes)
+                      'timeout_s': group.build_timeout_s} | sizes | changes)
 
 
 def build(store, image, options=Options(), progress=lambda *_: None):
@@ -92,11 +87,11 @@ def build(store, image, options=Options(), progress=lambda *_: None):
     :returns: (the Base, whether it was built just now)
     :raises: ImageRefused, BuildFailed, StoreUnusable
     """
-    found = source.inspect(
+    source = source_module.inspect(
         image, max_virtual_size_bytes=options.max_virtual_size_bytes,
         allow_backing_chain=options.allow_backing_chain)
-    sha256 = source.digest(found,
-                           lambda part: progress('reading the image', part))
+    sha256 = source_module.digest(
+        source, lambda part: progress('reading the image', part))
     image_key = basestore.image_key(sha256, options.rootfs, options.scope)
     with _locked(store, image_key, progress):
         published = store.built_from(sha256, options.rootfs, options.scope,
@@ -106,13 +101,14 @@ def build(store, image, options=Options(), progress=lambda *_: None):
         with store.build_folder(image_key) as folder:
             try:
                 with store.reporting():
-                    key = _Build(store, found, sha256, folder, options,
-                                 progress).run()
+                    key = _run(_Build(store, source, sha256, folder, options,
+                                      progress))
             except exception.ProgramFailed as e:
                 with store.reporting():  # was it this, or the disk?
-                    diskerrors.try_out(os.path.join(folder, 'trial'),
-                                 appliance_module.room_bytes(
-                                     store.folder('appliance')))
+                    diskerrors.try_out(
+                        os.path.join(folder, 'trial'),
+                        appliance_module.room_bytes(
+                            store.folder('appliance')))
                 raise exception.BuildFailed(image=image, reason=str(e))
     return store.require(key), True
 
@@ -137,163 +133,155 @@ def _locked(store, key, progress):
     return store.lock(locks.BUILD, key)
 
 
+@dataclasses.dataclass(frozen=True)
 class _Build:
-    """One build: its stages share the folder and what they found out."""
+    """One build: what all of its steps need.
 
-    def __init__(self, store, found, sha256, folder, options, progress):
-        self._store = store
-        self._source = found
-        self._sha256 = sha256
-        self._folder = folder
-        self._options = options
-        self._progress = progress
-        self._target = self._path('base')
-        self._filesystem = self._path('rootfs')
+    :ivar source: the image, a source.Source
+    :ivar sha256: what source.digest returned of it
+    :ivar folder: the folder to build in
+    """
 
-    def run(self):
-        os.mkdir(self._target)
-        # what the copy takes; the base is about as large as a rule
-        self._make_room(sum(sparse.written_bytes(path)
-                            for path in self._source.chain))
-        copy = self._take_copy()
-        with open(self._filesystem, 'xb') as f:
-            f.truncate(self._options.max_base_size_bytes)
-        target = appliance_module.Drive(self._filesystem, 'raw', False,
-                                        'target')
-        drives = [appliance_module.Drive(copy, self._source.format, True,
-                                         'image'), target]
-        self._progress('starting the appliance', None)
-        with appliance_module.Appliance(
-                self._store.folder('appliance'), drives,
-                timeout_s=self._options.timeout_s,
-                file_size_bytes=self._options.max_base_size_bytes) as a:
-            self._progress('inspecting the image', None)
-            system = operating_system.find(a, self._source.path)
-            tree = operating_system.Tree(a, system, self._folder)
-            self._progress('reading its kernel', None)
-            kernel = kernel_module.find(tree, self._source.path)
-            args = bootloader.kernel_args(tree, kernel.release)
-            self._replace_fstab(a, tree)
-            self._progress('measuring the files', None)
-            content = rootfs_module.measure(a)
-            driver = self._rootfs_driver(kernel, content)
-            identity = basestore.format_1_uuid(self._sha256, driver.name)
-            self._make_root(a, driver, target.device, content, identity)
-        os.unlink(copy)
-        self._progress('writing the initramfs', None)
-        self._write_kernel(kernel)
-        content_bytes = driver.size_bytes(self._filesystem)
-        root_pmem = self._write_root_pmem(content_bytes, identity)
-        files = {basefiles.ROOT_PMEM: root_pmem,
-                 basefiles.KERNEL: basefiles.File.of(self._path('base/kernel')),
-                 basefiles.INITRAMFS: basefiles.File.of(self._path('base/initramfs'))}
-        key = basestore.key_of(root_pmem.sha256, self._sha256,
-                               self._options.scope)
-        basefiles.Manifest(
-            format=basefiles.FORMAT, key=key, uuid=identity,
-            image_sha256=self._sha256, image_format=self._source.format,
-            image_virtual_size_bytes=self._source.virtual_size_bytes,
-            distro=f'{system.distro} {system.version}',
-            product=system.product, rootfs=driver.name,
-            rootfs_size_bytes=content_bytes, kernel_release=kernel.release,
-            kernel_others=list(kernel.others), kernel_args=args,
-            devices=list(kernel.devices), files=files,
-            built_at=datetime.datetime.now(datetime.UTC).isoformat(
-                timespec='seconds'),
-            built_by=version.VersionInfo('nova-flexmem').release_string(),
-            scope=self._options.scope, rootfs_asked=self._options.rootfs,
-            boot_id=bootfiles.boot_id(),
-        ).write(self._path('base/manifest.json'))
-        self._progress('publishing the base', None)
-        self._make_room(room.allocated_bytes(self._target))
-        self._store.publish(self._target, key)
-        return key
+    store: basestore.Store
+    source: source_module.Source
+    sha256: str
+    folder: str
+    options: Options
+    progress: typing.Callable
 
-    def _path(self, name):
-        return os.path.join(self._folder, name)
+    def base_path(self, name=''):
+        """Return the path of a file of the base."""
+        return os.path.join(self.folder, 'base', name)
 
-    def _make_room(self, size_bytes):
-        """Keep the store to its limit with a base of a size in it."""
-        # what the build takes meanwhile goes at its end, and what Nova
-        # downloaded for it does then
-        going_bytes = (room.allocated_bytes(self._folder)
-                       + self._downloaded_bytes())
-        room.make_room(self._store, size_bytes - going_bytes,
-                       self._options.max_store_size_bytes)
 
-    def _downloaded_bytes(self):
-        downloads = self._store.folder('downloads')
-        return sum(os.stat(path).st_blocks * 512
-                   for path in self._source.chain
-                   if os.path.dirname(path) == downloads)
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """What the appliance reads of an image.
 
-    def _take_copy(self):
-        copy = source.take(
-            self._source, self._sha256, self._folder,
-            timeout_s=self._options.timeout_s,
-            progress=lambda part: self._progress('copying the image', part))
-        # what was inspected may have been another file of the same name
-        source.inspect(copy, max_virtual_size_bytes=self._options
-                       .max_virtual_size_bytes)
-        return copy
+    :ivar system: an operating_system.OperatingSystem
+    :ivar kernel: a kernel.Kernel
+    :ivar kernel_args: as bootloader.kernel_args returns them
+    """
 
-    def _replace_fstab(self, appliance, tree):
-        """Lay the reduced fstab over the image's, which stays as it is."""
-        encoded = base64.b64encode(
-            tree.reduced_fstab.encode(errors='surrogateescape')).decode()
-        appliance.shell(f"""
-            fstab=/sysroot{operating_system.FSTAB}
-            if [ -f $fstab ] && ! [ -L $fstab ] && ! [ -L /sysroot/etc ]; then
-                cp -a $fstab /tmp/fstab
-                echo {encoded} | base64 -d > /tmp/fstab
-                touch -r $fstab /tmp/fstab
-                mount --bind /tmp/fstab $fstab
-            fi""")
+    system: operating_system.OperatingSystem
+    kernel: kernel_module.Kernel
+    kernel_args: str
 
-    def _rootfs_driver(self, kernel, content):
-        wanted = self._options.rootfs
-        names = kernel.rootfs if wanted == 'auto' else (wanted,)
-        if not set(names) <= set(kernel.rootfs):
-            raise exception.ImageRefused(
-                image=self._source.path, reason=f'its kernel {kernel.release}'
-                f' cannot mount {wanted} with DAX; build it with'
-                ' --rootfs auto')
-        for driver in map(rootfs_module.load, names):
-            if driver.holds(content):
-                return driver
-        odd = ('names of 255 bytes' if content.longest_names
-               else 'properties of btrfs, such as compression')
-        raise exception.ImageRefused(
-            image=self._source.path, reason=f'files in it have {odd}, and'
-            f' {" and ".join(names)} cannot have them; build it with --rootfs'
-            ' auto')
 
-    def _make_root(self, appliance, driver, device, content, identity):
-        needed_bytes = driver.room_bytes(content)
-        if needed_bytes > self._options.max_base_size_bytes:
-            raise exception.ImageRefused(
-                image=self._source.path, reason='its base would need'
-                f' {needed_bytes / GIB:.1f} GiB, the limit is '
-                f'{self._options.max_base_size_bytes / GIB:.1f} GiB; raise'
-                ' [flexmem] max_base_size_gib to build it')
-        self._make_room(needed_bytes)
-        # all the space now: a disk that is full later would fail the build
-        # after minutes
-        with open(self._filesystem, 'r+b') as f:
-            os.posix_fallocate(f.fileno(), 0, needed_bytes)
+def _run(build):
+    """Build and publish a base; returns its key."""
+    os.mkdir(build.base_path())
+    copy = _take_copy(build)
+    image, driver = _read_and_make_root(build, copy)
+    os.unlink(copy)
+    build.progress('writing the initramfs', None)
+    handover.write(build.base_path(), image.kernel.image,
+                   initramfs.pack(image.kernel.modules))
+    root_pmem = rootpmem.finish(
+        build.base_path(basefiles.ROOT_PMEM), driver,
+        lambda part: build.progress('reading root.pmem', part))
+    return _publish(build, image, driver, root_pmem)
+
+
+def _take_copy(build):
+    """Return the path of a private copy of the image."""
+    # what the copy takes; the base is about as large as a rule
+    _make_room(build, sum(sparse.written_bytes(path)
+                          for path in build.source.chain))
+    copy = source_module.take(
+        build.source, build.sha256, build.folder,
+        timeout_s=build.options.timeout_s,
+        progress=lambda part: build.progress('copying the image', part))
+    # what was inspected may have been another file of the same name
+    source_module.inspect(copy, max_virtual_size_bytes=build.options
+                          .max_virtual_size_bytes)
+    return copy
+
+
+def _read_and_make_root(build, copy):
+    """Do all that is done in the appliance.
+
+    :param copy: path of the image's copy
+    :returns: (the _Image, the RootFilesystem that was made)
+    """
+    max_bytes = build.options.max_base_size_bytes
+    path = build.base_path(basefiles.ROOT_PMEM)
+    rootpmem.create(path, max_bytes)
+    drives = [appliance_module.Drive(copy, build.source.format, True, 'image'),
+              appliance_module.Drive(path, 'raw', False, 'target')]
+    build.progress('starting the appliance', None)
+    with appliance_module.Appliance(
+            build.store.folder('appliance'), drives,
+            timeout_s=build.options.timeout_s,
+            file_size_bytes=os.path.getsize(path)) as a:
+        build.progress('inspecting the image', None)
+        system = operating_system.find(a, build.source.path)
+        tree = operating_system.Tree(a, system, build.folder)
+        build.progress('reading its kernel', None)
+        kernel = kernel_module.find(tree, build.source.path)
+        args = bootloader.kernel_args(tree, kernel.release)
+        roottree.replace_fstab(a, tree.reduced_fstab)
+        build.progress('measuring the files', None)
+        content = roottree.measure(a)
+        driver = roottree.choose_rootfs(build.options.rootfs, kernel, content,
+                                        build.source.path)
+        _allocate(build, driver.room_bytes(content))
         stage = f'making the {driver.name} root filesystem'
-        with sparse.Watch(self._filesystem, content.blocks * 4096,
-                          lambda part: self._progress(stage, part)):
-            driver.make(appliance, device, content, identity)
+        with sparse.Watch(path, content.blocks * 4096,
+                          lambda part: build.progress(stage, part)):
+            driver.make(a, rootpmem.add_partition(a, drives[1]), content)
+    return _Image(system, kernel, args), driver
 
-    def _write_kernel(self, kernel):
-        handover.write(self._target, kernel.image,
-                       initramfs.pack(kernel.modules))
 
-    def _write_root_pmem(self, content_bytes, identity):
-        written = rootpmem.write(
-            self._path('base/root.pmem'), self._filesystem, content_bytes,
-            identity,
-            lambda part: self._progress('writing root.pmem', part))
-        os.unlink(self._filesystem)
-        return written
+def _allocate(build, filesystem_bytes):
+    """Take the disk space of root.pmem, if it is not too much."""
+    limit_bytes = build.options.max_base_size_bytes
+    if filesystem_bytes > limit_bytes:
+        raise exception.ImageRefused(
+            image=build.source.path, reason='its base would need'
+            f' {filesystem_bytes / units.Gi:.1f} GiB, the'
+            f' limit is {limit_bytes / units.Gi:.1f} GiB; raise [flexmem]'
+            ' max_base_size_gib to build it')
+    _make_room(build, filesystem_bytes)
+    rootpmem.allocate(build.base_path(basefiles.ROOT_PMEM), filesystem_bytes)
+
+
+def _publish(build, image, driver, root_pmem):
+    """Write the manifest and publish the base; returns its key."""
+    key = basestore.key_of(root_pmem.file.sha256, build.sha256,
+                           build.options.scope)
+    system, kernel = image.system, image.kernel
+    basefiles.Manifest(
+        format=basefiles.FORMAT, key=key, uuid=root_pmem.uuid,
+        image_sha256=build.sha256, image_format=build.source.format,
+        image_virtual_size_bytes=build.source.virtual_size_bytes,
+        distro=f'{system.distro} {system.version}', product=system.product,
+        rootfs=driver.name, rootfs_size_bytes=root_pmem.filesystem_bytes,
+        kernel_release=kernel.release, kernel_others=list(kernel.others),
+        kernel_args=image.kernel_args, devices=list(kernel.devices),
+        files={basefiles.ROOT_PMEM: root_pmem.file} | {
+            name: basefiles.File.of(build.base_path(name))
+            for name in (basefiles.KERNEL, basefiles.INITRAMFS)},
+        built_at=datetime.datetime.now(datetime.UTC).isoformat(
+            timespec='seconds'),
+        built_by=version.VersionInfo('nova-flexmem').release_string(),
+        scope=build.options.scope, rootfs_asked=build.options.rootfs,
+        boot_id=bootfiles.boot_id(),
+    ).write(build.base_path(basefiles.MANIFEST))
+    build.progress('publishing the base', None)
+    _make_room(build, room.allocated_bytes(build.base_path()))
+    build.store.publish(build.base_path(), key)
+    return key
+
+
+def _make_room(build, size_bytes):
+    """Keep the store to its limit with a base of a size in it."""
+    # what the build takes meanwhile goes at its end, and what Nova
+    # downloaded for it does then
+    downloads = build.store.folder('downloads')
+    downloaded_bytes = sum(
+        os.stat(path).st_blocks * 512 for path in build.source.chain
+        if os.path.dirname(path) == downloads)
+    going_bytes = room.allocated_bytes(build.folder) + downloaded_bytes
+    room.make_room(build.store, size_bytes - going_bytes,
+                   build.options.max_store_size_bytes)

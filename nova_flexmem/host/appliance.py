@@ -21,6 +21,8 @@ import time
 import uuid
 
 from nova_flexmem.build import rootfs as rootfs_module
+from nova_flexmem.build import rootpmem
+from nova_flexmem.build import roottree
 from nova_flexmem import exception
 from nova_flexmem import hostboot
 from nova_flexmem.image import appliance
@@ -28,7 +30,7 @@ from nova_flexmem import process
 
 #: The first start on a host makes the appliance, which takes 1 to 2 minutes.
 _TIMEOUT_S = 900
-_DISK_BYTES = 64 << 20
+_FILESYSTEM_BYTES = 64 << 20
 _ROOTFS = {'auto': ('erofs', 'ext4')}
 
 #: File in the appliance's home: the state in which it was last seen to work.
@@ -93,19 +95,19 @@ def _try(home, wanted, folder):
     drives = {}
     for name, label in zip(wanted, string.ascii_lowercase):
         path = os.path.join(folder, f'{name}.disk')
-        with open(path, 'xb') as f:
-            f.truncate(_DISK_BYTES)
+        rootpmem.create(path, _FILESYSTEM_BYTES)
         drives[name] = appliance.Drive(path, 'raw', False, label)
     with appliance.Appliance(home, list(drives.values()),
                              timeout_s=_TIMEOUT_S,
-                             file_size_bytes=_DISK_BYTES) as running:
+                             file_size_bytes=2 * _FILESYSTEM_BYTES) as running:
         # nothing is mounted: this measures the appliance's empty /sysroot
-        content = rootfs_module.measure(running)
+        content = roottree.measure(running)
         for name, drive in drives.items():
-            rootfs_module.load(name).make(running, drive.device, content,
-                                          str(uuid.uuid4()))
+            rootfs_module.load(name).make(
+                running, rootpmem.add_partition(running, drive), content)
     for name, drive in drives.items():
-        rootfs_module.load(name).size_bytes(drive.path)
+        rootpmem.finish(drive.path, rootfs_module.load(name),
+                        lambda _part: None)
 
 
 def _state(home, wanted):

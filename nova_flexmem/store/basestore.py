@@ -48,7 +48,8 @@ from nova_flexmem.store import users
 
 LOG = log.getLogger(__name__)
 
-_NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
+#: Of the uuids of root filesystems.
+NAMESPACE = uuid.UUID('6f1c7a3e-0a3b-4f0e-9d6c-0d1f5a3c9b21')
 
 
 def image_key(image_sha256, rootfs, scope=''):
@@ -80,7 +81,7 @@ def format_1_uuid(image_sha256, rootfs):
 
     :param rootfs: the root filesystem that the base has
     """
-    return str(uuid.uuid5(_NAMESPACE, f'{rootfs} {image_sha256}'))
+    return str(uuid.uuid5(NAMESPACE, f'{rootfs} {image_sha256}'))
 
 
 def _digest(text, scope):

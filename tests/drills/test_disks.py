@@ -275,7 +275,7 @@ class BuildsTest(harness.DrillTestCase):
         return [faulty.Fault(number, operations, after,
                              times=(sys.maxsize, 1)[index % 2])
                 for index, after in enumerate(points)] + [
-                    faulty.Fault(number, ('write',), 1, path='/rootfs',
+                    faulty.Fault(number, ('write',), 1, path='/root.pmem',
                                  times=_MORE_THAN_RETRIES)]
 
     def _build_at(self, faults):

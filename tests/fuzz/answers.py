@@ -20,6 +20,7 @@ import json
 import tempfile
 
 from nova_flexmem.build import rootfs
+from nova_flexmem.build import roottree
 from nova_flexmem import exception
 from nova_flexmem.flatten import grow
 from nova_flexmem.flatten import merger
@@ -72,7 +73,7 @@ def measure(data):
     """The size of the tree, and the partitions of the disk."""
     appliance = _Appliance(form.parts(data))
     with contextlib.suppress(*_EXPECTED):
-        content = rootfs.measure(appliance)
+        content = roottree.measure(appliance)
         assert rootfs.load('erofs').room_bytes(content) > 0
     with contextlib.suppress(*_EXPECTED):
         growth = grow.Growth(appliance, '/dev/sda1', '/image')

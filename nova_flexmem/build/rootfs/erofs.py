@@ -13,6 +13,7 @@
 """EROFS: read-only by design, without gaps, with DAX since Linux 5.15."""
 
 import struct
+import uuid as uuidlib
 
 from nova_flexmem.build import rootfs
 
@@ -20,6 +21,10 @@ from nova_flexmem.build import rootfs
 _MAGIC = 0xe0f5e1e2
 _FIELDS = struct.Struct('<IIIBBHQQII')  # magic to blocks
 _BLOCK_BYTES_LOG2 = 12
+_CHECKSUM = struct.Struct('<II')  # and feature_compat, which says if it holds
+_CHECKSUM_OFFSET = 4
+_HAS_CHECKSUM = 1
+_UUID_OFFSET = 48
 
 
 class Erofs(rootfs.RootFilesystem):
@@ -36,15 +41,23 @@ class Erofs(rootfs.RootFilesystem):
         # an inode is 64 bytes, its name and attributes a few hundred
         return content.blocks * 4096 + content.inodes * 512 + (16 << 20)
 
-    def make(self, appliance, device, content, uuid):
+    def make(self, appliance, device, content):
         # noinline_data: the ends of files are in blocks of their own, which
         # alone can be mapped
         appliance.shell(
             f'SOURCE_DATE_EPOCH={rootfs.EPOCH} mkfs.erofs --quiet'
-            f' -E noinline_data -U {uuid} {device} /sysroot')
+            f' -E noinline_data -U {uuidlib.UUID(int=0)} {device} /sysroot')
 
     def size_in(self, superblock):
         fields = _FIELDS.unpack_from(superblock)
         if fields[0] != _MAGIC or fields[3] != _BLOCK_BYTES_LOG2:
             return 0
         return fields[9] << _BLOCK_BYTES_LOG2
+
+    def with_uuid(self, superblock, uuid):
+        changed = bytearray(superblock)
+        _checksum, features = _CHECKSUM.unpack_from(changed, _CHECKSUM_OFFSET)
+        _CHECKSUM.pack_into(changed, _CHECKSUM_OFFSET, 0,
+                            features & ~_HAS_CHECKSUM)
+        changed[_UUID_OFFSET:_UUID_OFFSET + 16] = uuidlib.UUID(uuid).bytes
+        return bytes(changed)

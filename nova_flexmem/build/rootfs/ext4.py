@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""ext4 without a journal, for guests whose kernel can't use EROFS."""
+"""ext4 without a journal, for guests whose kernel cannot use EROFS."""
 
 import struct
+import uuid as uuidlib
 
 from nova_flexmem.build import rootfs
 
@@ -25,8 +26,16 @@ _INODE_BYTES = 256
 _SLACK = 1.03
 _SLACK_BLOCKS = 1024
 
-#: Kernels from before these features exist mount the filesystem too.
-_FEATURES = '^has_journal,^resize_inode,^metadata_csum_seed,^orphan_file'
+#: The uuid is set later, so it is part of no checksum (metadata_csum,
+#: uninit_bg) and in no second superblock (num_backup_sb below). Kernels from
+#: before metadata_csum_seed and orphan_file mount the filesystem too.
+_FEATURES = ('^has_journal,^resize_inode,^metadata_csum,^metadata_csum_seed,'
+             '^uninit_bg,^orphan_file,^sparse_super,sparse_super2')
+
+#: mke2fs would take a random one. Names in a base can be no secret.
+_HASH_SEED = 'd3a1b6c2-5f0e-4c8b-9a7d-2e6f81c04b53'
+
+_UUID_OFFSET = 104
 
 
 class Ext4(rootfs.RootFilesystem):
@@ -39,20 +48,24 @@ class Ext4(rootfs.RootFilesystem):
                                    // _BLOCK_BYTES)
         return (int(blocks * _SLACK) + _SLACK_BLOCKS) * _BLOCK_BYTES
 
-    def make(self, appliance, device, content, uuid):
+    def make(self, appliance, device, content):
         blocks = self.room_bytes(content) // _BLOCK_BYTES
         appliance.shell(
             f'E2FSPROGS_FAKE_TIME={rootfs.EPOCH} mke2fs -q -F -t ext4'
             f' -b {_BLOCK_BYTES} -I {_INODE_BYTES} -N {_inodes(content)}'
             f' -m 0 -O {_FEATURES}'
-            f' -E hash_seed={uuid},root_owner=0:0,nodiscard,'
-            f'assume_storage_prezeroed=1'
-            f' -U {uuid} -d /sysroot {device} {blocks}')
+            f' -E hash_seed={_HASH_SEED},root_owner=0:0,nodiscard,'
+            'assume_storage_prezeroed=1,num_backup_sb=0'
+            f' -U {uuidlib.UUID(int=0)} -d /sysroot {device} {blocks}')
 
     def size_in(self, superblock):
         if struct.unpack_from('<H', superblock, 56)[0] != _MAGIC:
             return 0
         return struct.unpack_from('<I', superblock, 4)[0] * _BLOCK_BYTES
+
+    def with_uuid(self, superblock, uuid):
+        return (superblock[:_UUID_OFFSET] + uuidlib.UUID(uuid).bytes
+                + superblock[_UUID_OFFSET + 16:])
 
 
 def _inodes(content):

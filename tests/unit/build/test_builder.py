@@ -17,11 +17,10 @@ import fixtures
 import testtools
 
 from nova_flexmem.build import builder
-from nova_flexmem.build import rootfs
 from nova_flexmem import exception
-from nova_flexmem.image import kernel
 from nova_flexmem.image import source
 from nova_flexmem.store import basestore
+from tests.unit.image import samples
 
 MIB = 1 << 20
 
@@ -37,7 +36,7 @@ class FailedTest(testtools.TestCase):
         self.patch(source, 'digest', lambda *_args: '0' * 64)
 
     def build(self):
-        with mock.patch.object(builder._Build, 'run', autospec=True,
+        with mock.patch.object(builder, '_run', autospec=True,
                                side_effect=exception.ProgramFailed(
                                    program='guestfish', reason='closed')):
             return builder.build(self.store, '/image')
@@ -62,6 +61,32 @@ class FailedTest(testtools.TestCase):
         self.assertEqual([], os.listdir(self.store.folder('builds')))
 
 
+class PublishedTest(testtools.TestCase):
+    """A base of the image that is there already."""
+
+    def setUp(self):
+        super().setUp()
+        self.store = basestore.Store(self.useFixture(fixtures.TempDir()).path)
+        self.patch(source, 'inspect', lambda path, **_options: source.Source(
+            path, 'raw', 512, (path,)))
+        samples.publish(self.store, 'a' * 32)
+        manifest = self.store.require('a' * 32).manifest
+        self.patch(source, 'digest', lambda *_args: manifest.image_sha256)
+        self.options = builder.Options(rootfs=manifest.rootfs)
+
+    def test_it_is_taken(self):
+        base, new = builder.build(self.store, '/image', self.options)
+        self.assertEqual(('a' * 32, False), (base.key, new))
+
+    def test_one_without_all_of_its_files_is_built_anew(self):
+        os.unlink(self.store.require('a' * 32).file('root.pmem'))
+        with mock.patch.object(builder, '_run', autospec=True,
+                               return_value='a' * 32) as run:
+            _base, new = builder.build(self.store, '/image', self.options)
+        self.assertTrue(new)
+        run.assert_called_once()
+
+
 class RoomTest(testtools.TestCase):
     """What counts against the limit of the store's size."""
 
@@ -80,10 +105,10 @@ class RoomTest(testtools.TestCase):
         """Make room for 1 MiB below a limit of 2 MiB."""
         with self.store.build_folder('a' * 32) as folder:
             self.write(folder, 8 * MIB)
-            builder._Build(
+            builder._make_room(builder._Build(
                 self.store, source.Source(image, 'raw', 512, (image,)), '',
                 folder, builder.Options(max_store_size_bytes=2 * MIB),
-                None)._make_room(MIB)
+                None), MIB)
 
     def test_what_is_there_when_the_build_has_ended(self):
         image = self.write(self.store.folder('downloads'), 4 * MIB)
@@ -94,33 +119,3 @@ class RoomTest(testtools.TestCase):
         image = self.write(self.useFixture(fixtures.TempDir()).path, 4 * MIB)
         e = self.assertRaises(exception.StoreUnusable, self.make_room, image)
         self.assertIn('it would take 5 MiB', str(e))
-
-
-class RootfsDriverTest(testtools.TestCase):
-    """Which root filesystem a base gets."""
-
-    def chosen(self, wanted, able, **odd):
-        build = builder._Build(
-            None, source.Source('/image', 'raw', 512, ('/image',)), '',
-            '/none', builder.Options(rootfs=wanted), None)
-        found = kernel.Kernel('6.1', b'', able, ('nvdimm',), (), ())
-        return build._rootfs_driver(
-            found, rootfs.Content(1, 1, **odd)).name
-
-    def test_what_the_kernel_can(self):
-        self.assertEqual('erofs', self.chosen('auto', ('erofs', 'ext4')))
-        self.assertEqual('ext4', self.chosen('auto', ('ext4',)))
-        self.assertEqual('ext4', self.chosen('ext4', ('erofs', 'ext4')))
-        e = self.assertRaises(exception.ImageRefused, self.chosen, 'erofs',
-                              ('ext4',))
-        self.assertIn('cannot mount erofs with DAX', str(e))
-
-    def test_what_it_can_not_have(self):
-        for odd, said in (({'longest_names': 1}, 'names of 255 bytes'),
-                          ({'btrfs_properties': 1}, 'properties of btrfs')):
-            self.assertEqual(
-                'ext4', self.chosen('auto', ('erofs', 'ext4'), **odd))
-            e = self.assertRaises(
-                exception.ImageRefused, self.chosen, 'erofs',
-                ('erofs', 'ext4'), **odd)
-            self.assertIn(said, str(e))

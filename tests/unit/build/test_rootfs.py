@@ -13,6 +13,7 @@
 import os
 import struct
 import subprocess
+import uuid
 
 import fixtures
 import testtools
@@ -22,11 +23,12 @@ from nova_flexmem import exception
 from nova_flexmem import process
 
 MIB = 1 << 20
-_UUID = '00000000-0000-0000-0000-000000000007'
+_NIL = '00000000-0000-0000-0000-000000000000'
+_UUID = '01234567-89ab-4cde-8f01-23456789abcd'
 
 
-class SizeTest(testtools.TestCase):
-    """What the drivers read from a filesystem that a program made."""
+class FilesystemTestCase(testtools.TestCase):
+    """Has a tree, and makes filesystems of it as the drivers do."""
 
     def setUp(self):
         super().setUp()
@@ -37,26 +39,54 @@ class SizeTest(testtools.TestCase):
         with open(os.path.join(self.tree, 'file'), 'wb') as f:
             f.write(os.urandom(3 * MIB))
 
-    def make(self, *words):
-        if not process.available(words[0]):
-            self.skipTest(f'{words[0]} is not installed')
+    def make(self, name):
+        """Run what a driver has run in the appliance."""
+        driver = rootfs.load(name)
+        if not process.available(driver.program):
+            self.skipTest(f'{driver.program} is not installed')
         with open(self.path, 'wb') as f:
             f.truncate(64 * MIB)
-        subprocess.run(words, check=True, timeout=60, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                       env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin'})
+        driver.make(_Shell(self.tree), self.path,
+                    rootfs.Content(blocks=1000, inodes=100))
+        return driver
+
+    def check(self, name):
+        """Have the filesystem's own program check it."""
+        words = {'erofs': ('fsck.erofs',), 'ext4': ('e2fsck', '-fn')}[name]
+        if not process.available(words[0]):
+            self.skipTest(f'{words[0]} is not installed')
+        done = subprocess.run([*words, self.path], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True,
+                              env=process.environment())
+        self.assertEqual(0, done.returncode, done.stdout)
+
+
+class SizeTest(FilesystemTestCase):
+    """What the drivers read from a filesystem that a program made."""
 
     def test_erofs(self):
-        self.make('mkfs.erofs', '-E', 'noinline_data', '-U', _UUID,
-                  self.path, self.tree)
-        size = rootfs.load('erofs').size_bytes(self.path)
+        size = self.make('erofs').size_bytes(self.path)
         self.assertEqual(0, size % 4096)
         self.assertTrue(3 * MIB < size < 4 * MIB, size)
 
     def test_ext4(self):
-        self.make('mke2fs', '-q', '-F', '-t', 'ext4', '-b', '4096',
-                  self.path, '4096')
-        self.assertEqual(16 * MIB, rootfs.load('ext4').size_bytes(self.path))
+        size = self.make('ext4').size_bytes(self.path)
+        self.assertEqual(0, size % 4096)
+        self.assertTrue(4 * MIB < size < 9 * MIB, size)
+
+    def test_behind_something_else(self):
+        size = self.make('erofs').size_bytes(self.path)
+        with open(self.path, 'rb') as f:
+            content = f.read(size)
+        with open(self.path, 'wb') as f:
+            f.write(b'x' * 5000 + content)
+        erofs = rootfs.load('erofs')
+        self.assertEqual(size, erofs.size_bytes(self.path, 5000))
+        self.assertRaises(exception.ProgramFailed, erofs.size_bytes,
+                          self.path, 4999)
+        os.truncate(self.path, 5000 + size - 1)
+        self.assertRaises(exception.ProgramFailed, erofs.size_bytes,
+                          self.path, 5000)
 
     def test_no_filesystem(self):
         for name in ('erofs', 'ext4'):
@@ -88,32 +118,60 @@ class SizeTest(testtools.TestCase):
                           rootfs.load('erofs').size_bytes, self.path)
 
 
-class MeasureTest(testtools.TestCase):
+class UuidTest(FilesystemTestCase):
+    """The uuid that a filesystem gets once its content is known."""
 
-    def test_tree(self):
-        for program in ('gawk', 'find', 'bash'):
-            if not process.available(program):
-                self.skipTest(f'{program} is not installed')
-        folder = self.useFixture(fixtures.TempDir()).path
-        tree = os.path.join(folder, 'tree')
-        os.mkdir(tree)
-        for name, size in (('a', 1), ('empty', 0), ('n' * 254, 4097),
-                           ('\udcff' * 255, 4096), ('n\n' + 'x' * 253, 0)):
-            with open(os.path.join(tree, name), 'wb') as f:
-                f.write(bytes(size))
-        os.link(os.path.join(tree, 'a'), os.path.join(tree, 'b'))
-        os.mkdir(os.path.join(tree, 'folder'))
-        self.assertEqual(
-            rootfs.Content(blocks=6, inodes=7, longest_names=2,
-                           btrfs_properties=0),
-            rootfs.measure(_Shell(folder, '/sysroot', tree)))
+    def change(self, driver, uuid):
+        """Give the filesystem another uuid."""
+        with open(self.path, 'r+b') as f:
+            f.seek(driver.superblock_offset)
+            changed = driver.with_uuid(f.read(driver.superblock_bytes), uuid)
+            self.assertEqual(driver.superblock_bytes, len(changed))
+            f.seek(driver.superblock_offset)
+            f.write(changed)
 
-    def test_answers_that_are_none(self):
-        for said in ('', '1 2', '1 2 0', '1 2 x 0', '1e3 2 0 0', '1 -2 0 0',
-                     '1 2 3 4 5', f'{"9" * 5000} 1 0 0'):
-            e = self.assertRaises(exception.ProgramFailed, rootfs.measure,
-                                  _Answer(said))
-            self.assertIn('no size', str(e))
+    def content(self):
+        with open(self.path, 'rb') as f:
+            return f.read()
+
+    def uuid(self):
+        return subprocess.run(
+            ['blkid', '-o', 'value', '-s', 'UUID', '-p', self.path],
+            stdout=subprocess.PIPE, text=True,
+            env=process.environment()).stdout.strip()
+
+    def test_checked_by_its_own_program(self):
+        for name in ('erofs', 'ext4'):
+            driver = self.make(name)
+            self.change(driver, _UUID)
+            self.assertEqual(_UUID, self.uuid())
+            self.check(name)
+            self.assertEqual(0, self.content().count(
+                uuid.UUID(int=8).bytes))
+            self.change(driver, str(uuid.UUID(int=8)))
+            # in one place: no second superblock has it
+            self.assertEqual(1, self.content().count(uuid.UUID(int=8).bytes))
+            self.check(name)
+
+    def test_nothing_else_follows_from_it(self):
+        for name in ('erofs', 'ext4'):
+            driver = self.make(name)
+            self.change(driver, _NIL)
+            before = self.content()
+            self.change(driver, _UUID)
+            self.assertNotEqual(before, self.content())
+            self.change(driver, _NIL)
+            self.assertEqual(before, self.content())
+
+    def test_same_tree_again(self):
+        for name in ('erofs', 'ext4'):
+            self.make(name)
+            before = self.content()
+            self.make(name)
+            self.assertEqual(before, self.content())
+
+
+class HoldsTest(testtools.TestCase):
 
     def test_what_mkfs_would_cut_or_fail_at(self):
         self.assertTrue(rootfs.load('erofs').holds(rootfs.Content(1, 1)))
@@ -123,24 +181,14 @@ class MeasureTest(testtools.TestCase):
             self.assertTrue(rootfs.load('ext4').holds(content))
 
 
-class _Answer:
-
-    def __init__(self, said):
-        self._said = said
-
-    def shell(self, _script):
-        return self._said.splitlines()
-
-
 class _Shell:
-    """Runs scripts here, on another folder."""
+    """Runs an appliance's scripts here, on a folder of this host."""
 
-    def __init__(self, folder, old, new):
-        self._folder, self._old, self._new = folder, old, new
+    def __init__(self, folder):
+        self._folder = folder
 
     def shell(self, script):
-        done = subprocess.run(
-            ['bash', '-eu', '-o', 'pipefail', '-c',
-             script.replace(self._old, self._new)], check=True,
-            cwd=self._folder, stdout=subprocess.PIPE, text=True)
-        return done.stdout.splitlines()
+        subprocess.run(['bash', '-eu', '-o', 'pipefail', '-c',
+                        script.replace('/sysroot', self._folder)], check=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, env=process.environment())
