@@ -12,9 +12,8 @@
 
 """The libvirt domain of a FlexMem guest, made from a stock one.
 
-The guest boots the base's kernel and initramfs directly, has root.pmem as its
-FlexMem device, and uses its root disk as the delta. Everything else in the XML
-stays as it was, including order, comments and metadata.
+The guest boots the base's kernel and initramfs, has root.pmem as its FlexMem
+device and its root disk as the delta. The rest of the XML stays as it was.
 """
 
 import dataclasses
@@ -90,7 +89,7 @@ class Boot:
 
 def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
               extra_kernel_args='', reporting_order=0):
-    """Return the FlexMem domain XML for a stock one.
+    """Return the FlexMem domain XML for a stock one, text.
 
     :param xml: libvirt domain XML, text
     :param boot: the Boot
@@ -98,17 +97,15 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
     :param writes: 'disk' makes the root disk the delta, 'memory' removes it
     :param direct_paths: folders in the guest that lie directly on the delta
     :param extra_kernel_args: arguments appended to the kernel command line
-    :param reporting_order: the guest returns free memory to the host through
-        its balloon, in blocks of at least 2**reporting_order pages; None: it
-        returns none
-    :returns: libvirt domain XML, text
+    :param reporting_order: the guest returns free memory through its balloon,
+        in blocks of at least 2**reporting_order pages; None: it returns none
     :raises: DomainRefused if the domain cannot have a FlexMem device
     """
     root = xmledit.parse(xml)
     try:
         if _is_flexmem(root):
-            raise ValueError('it is a FlexMem domain already; give the stock'
-                             ' domain')
+            raise ValueError('it is a FlexMem domain already; use the'
+                             ' stock domain')
         fitness.check(root)
         _check_boot(boot)
         line = cmdline.build(boot, writes, direct_paths, reporting_order,

@@ -48,7 +48,7 @@ _CLOUD_CONFIG = {
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """What a guest has said of itself.
+    """What a guest has written about itself on its console.
 
     :ivar boots: how often its system has started, this time included
     :ivar root: type of its root filesystem
@@ -75,11 +75,11 @@ def status(console):
 
     :param console: text
     """
-    found = None
+    last = None
     for line in console.splitlines():
         _before, word, text = line.partition(_WORD)
         try:
-            found = Status(**json.loads(text)) if word else found
+            last = Status(**json.loads(text)) if word else last
         except (ValueError, TypeError):
             continue  # something else was written into the line
-    return found
+    return last

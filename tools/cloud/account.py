@@ -72,7 +72,7 @@ def prepare(layout):
 
 def mounts(layout, node):
     """Return pairs: what of a node's own covers what of the machine's."""
-    return [*_way_in(layout, node),
+    return [*_tree_mounts(layout, node),
             *((layout.path(node, 'etc', name), f'/etc/{name}') for name in
               ('passwd', 'group', 'hosts', 'sudoers.d', 'ssh/ssh_config.d'))]
 
@@ -187,7 +187,7 @@ def _with_member(line):
     return f'{members}{comma}{USER}\n'
 
 
-def _way_in(layout, node):
+def _tree_mounts(layout, node):
     """Return pairs by which the user gets to this tree, wherever it is.
 
     Such as in /root: what the user cannot pass is covered by a folder with
