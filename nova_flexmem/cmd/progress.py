@@ -10,30 +10,31 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Progress of long work: a bar on a terminal, plain lines otherwise."""
+
+"""Progress of long work: a line for each stage."""
 
 import time
-
-import tqdm
 
 
 class Progress:
     """Reports stages; a context manager, and a callable for the worker.
+
+    On a terminal, the line of a stage also shows how much of it is done.
 
     :param stream: where to, usually standard error
     """
 
     def __init__(self, stream):
         self._stream = stream
+        self._on_terminal = stream.isatty()
         self._stage = None
-        self._bar = None
 
     def __enter__(self):
         self._began = time.monotonic()
         return self
 
     def __exit__(self, *_exc):
-        self._end_stage()
+        self._end_line()
 
     def __call__(self, stage, part=None):
         """Say how far a stage is.
@@ -42,23 +43,16 @@ class Progress:
         :param part: the fraction done, None where that is not known
         """
         if stage != self._stage:
-            self._end_stage()
+            self._end_line()
             self._stage = stage
-            if self._stream.isatty():
-                self._bar = tqdm.tqdm(
-                    total=100, desc=stage, file=self._stream, leave=True,
-                    bar_format='{desc:<42} {bar:30} {n:3.0f} %'
-                               ' {elapsed}' if part is not None
-                    else '{desc:<42} {elapsed}')
-            else:
-                elapsed = time.monotonic() - self._began
-                self._stream.write(f'{elapsed:6.1f} s  {stage}\n')
-                self._stream.flush()
-        if self._bar is not None:
-            self._bar.n = 100 * part if part is not None else 0
-            self._bar.refresh()
+            elapsed_s = time.monotonic() - self._began
+            self._line = f'{elapsed_s:6.1f} s  {stage}'
+            self._stream.write(
+                self._line if self._on_terminal else f'{self._line}\n')
+        if self._on_terminal and part is not None:
+            self._stream.write(f'\r{self._line}  {part:4.0%}')
+        self._stream.flush()
 
-    def _end_stage(self):
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    def _end_line(self):
+        if self._on_terminal and self._stage is not None:
+            self._stream.write('\n')
