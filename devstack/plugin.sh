@@ -26,8 +26,10 @@ function flexmem_install {
         flexmem_open_kernels /boot/vmlinuz-*
         flexmem_open_kvm
     fi
-    # nova-api checks the extra specs of flavors with it
-    if is_service_enabled n-cpu n-api; then
+    if is_service_enabled n-cpu; then
+        setup_develop "$FLEXMEM_DIR" compute
+    elif is_service_enabled n-api; then
+        # nova-api checks the extra specs of flavors with it
         setup_develop "$FLEXMEM_DIR"
     fi
 }

@@ -124,6 +124,13 @@ class ConfigUnusable(FlexMemException):
     msg_fmt = 'configuration: %(reason)s'
 
 
+class CommandUnavailable(FlexMemException):
+    """A command, or an option of it, needs an extra of this package."""
+
+    msg_fmt = ('%(name)s: the Python package %(package)s is not installed;'
+               ' install %(extra)s')
+
+
 class PolicyConflict(FlexMemException):
     """What a flavor and an image ask for is wrong or contradictory."""
 

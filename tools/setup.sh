@@ -115,7 +115,7 @@ digest() {
 }
 
 install_nova_flexmem() {
-    local profile wanted=(--editable '.[demo]')
+    local profile wanted=(--editable '.[demo,prometheus]')
     if ! git rev-parse --quiet --verify HEAD > /dev/null 2>&1; then
         # pbr takes the version from git; this tree came without it
         export PBR_VERSION=1.0.0.dev0

@@ -12,6 +12,7 @@
 
 """nova-flexmem host: what the instances of this host cost its memory."""
 
+import importlib
 import typing
 
 from cliff import lister
@@ -19,7 +20,6 @@ from oslo_utils import units
 
 from nova_flexmem import exception
 from nova_flexmem.host import accounting
-from nova_flexmem.host import exposition
 from nova_flexmem.host import working_set
 from nova_flexmem.store import basestore
 
@@ -59,6 +59,7 @@ class Memory(lister.Lister):
     def run(self, parsed_args):
         if not parsed_args.prometheus:
             return super().run(parsed_args)
+        exposition = _exposition()
         taken = self._take(parsed_args)
         if parsed_args.prometheus == '-':
             self.app.stdout.write(exposition.text(taken))
@@ -86,6 +87,16 @@ class Memory(lister.Lister):
             raise exception.ConfigUnusable(
                 reason=f'--working-set {wait_s:g}: give seconds to wait')
         return accounting.measure(opened, working_set.measure(wait_s))
+
+
+def _exposition():
+    """Import nova_flexmem.host.exposition, which needs an extra."""
+    try:
+        return importlib.import_module('nova_flexmem.host.exposition')
+    except ModuleNotFoundError as e:
+        raise exception.CommandUnavailable(
+            name='host memory --prometheus', package=e.name,
+            extra='nova-flexmem[prometheus]')
 
 
 def rows(taken):

@@ -16,10 +16,10 @@ import logging
 import sys
 
 from cliff import app
-from cliff import commandmanager
 from oslo_config import cfg
 from pbr import version
 
+from nova_flexmem.cmd import commands
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 
@@ -34,7 +34,7 @@ class FlexMemApp(app.App):
             description='Shares one host copy of an image between the guests'
             ' that boot it.',
             version=version.VersionInfo('nova-flexmem').release_string(),
-            command_manager=commandmanager.CommandManager('nova_flexmem.cli'),
+            command_manager=commands.Commands('nova_flexmem.cli'),
             deferred_help=True)
 
     def build_option_parser(self, description, version, argparse_kwargs=None):
@@ -50,8 +50,14 @@ class FlexMemApp(app.App):
     def configure_logging(self):
         super().configure_logging()
         if self.options.verbose_level < 2:
-            # what these say of a refused image is in our own message
-            logging.getLogger('oslo_utils').setLevel(logging.ERROR)
+            # What libraries report of their own work is of no use here:
+            # fonts that matplotlib found, connections that were made.
+            logging.getLogger().setLevel(logging.WARNING)
+            logging.getLogger('nova_flexmem').setLevel(logging.INFO)
+            # matplotlib warns while it looks for fonts; our own message has
+            # what oslo_utils logs of a refused image.
+            for name in ('matplotlib', 'oslo_utils'):
+                logging.getLogger(name).setLevel(logging.ERROR)
 
     def initialize_app(self, argv):
         self.conf = cfg.ConfigOpts()

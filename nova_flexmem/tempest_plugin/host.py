@@ -17,8 +17,7 @@ import dataclasses
 import re
 import shlex
 import subprocess
-
-from lxml import etree
+from xml.etree import ElementTree
 
 _TIMEOUT_S = 120
 
@@ -82,12 +81,12 @@ def base_options(domain):
     :param domain: XML, text
     :returns: a dict of text; empty if the domain has no base
     """
-    arguments = [argument.get('value') for argument in
-                 etree.fromstring(domain).iter(f'{_QEMU}arg')]
+    arguments = [argument.get('value', '') for argument in
+                 ElementTree.fromstring(domain).iter(f'{_QEMU}arg')]
     for name, value in zip(arguments, arguments[1:]):
         if name == '-object' and value.startswith('memory-backend-file,'):
-            return dict(option.split('=', 1)
-                        for option in value.split(',')[1:])
+            options = (option.partition('=') for option in value.split(','))
+            return {key: text for key, sign, text in options if sign}
     return {}
 
 

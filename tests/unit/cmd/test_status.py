@@ -25,6 +25,7 @@ from oslo_upgradecheck import upgradecheck
 import testtools
 
 from nova_flexmem import accel
+from nova_flexmem.cmd import checks
 from nova_flexmem.cmd import signals
 from nova_flexmem.cmd import status
 from nova_flexmem import exception
@@ -70,7 +71,7 @@ class StatusTest(testtools.TestCase):
     def checks(self, text=_LINES):
         conf = status.new_conf()
         conf(['--config-file', self.config_file(text)], project='nova')
-        return status.Checks(conf)
+        return checks.Checks(conf)
 
     def assert_success(self, result):
         self.assertEqual(upgradecheck.Code.SUCCESS, result.code,
@@ -95,7 +96,7 @@ class NovaTest(StatusTest):
         self.assertRegex(result.details, r'^Nova 34\.')
 
     def test_another_version(self):
-        self.patch(status, '_KNOWN_NOVA', ('1', '2'))
+        self.patch(checks, '_KNOWN_NOVA', ('1', '2'))
         self.assert_warning('known to work: 1, 2',
                             self.checks()._check_nova())
 

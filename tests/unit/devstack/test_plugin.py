@@ -22,6 +22,7 @@ from oslo_config import cfg
 from tempest import config as tempest_config
 import testtools
 
+from nova_flexmem.cmd import checks
 from nova_flexmem.cmd import status
 from nova_flexmem.tempest_plugin import config as flexmem_config
 
@@ -122,7 +123,7 @@ class PluginTest(testtools.TestCase):
     def test_install(self):
         called = self.source('stack', 'install')
         self.assertEqual([f'install_bindep {_TREE}/bindep.txt',
-                          f'setup_develop {_TREE}'], called)
+                          f'setup_develop {_TREE} compute'], called)
 
     def test_the_user_may_open_kvm(self):
         called = self.source('stack', 'install', services=['n-cpu'],
@@ -134,7 +135,7 @@ class PluginTest(testtools.TestCase):
         self.source('stack', 'post-config')
         conf = status.new_conf()
         conf(['--config-file', self.path('nova.conf')], project='nova')
-        result = status.Checks(conf)._check_configuration()
+        result = checks.Checks(conf)._check_configuration()
         self.assertEqual('', result.details or '')
         self.assertEqual(self.store, conf.flexmem.store_path)
 
@@ -244,7 +245,7 @@ class PluginTest(testtools.TestCase):
     def test_compute_node(self):
         called = self.stack(services=_COMPUTE)
         self.assertEqual([f'install_bindep {_TREE}/bindep.txt',
-                          f'setup_develop {_TREE}'], called['install'])
+                          f'setup_develop {_TREE} compute'], called['install'])
         self.assertIn(f'iniset {self.folder}/nova.conf flexmem driver flexmem',
                       called['post-config'])
         self.assertEqual(['nova-flexmem-status'],

@@ -22,6 +22,7 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client
 
 from nova_flexmem.virt import policy
+from tests.unit import without_packages
 
 GOOD = ([('flexmem:policy', value) for value in policy.POLICIES] +
         [('flexmem:writes', value) for value in policy.WRITES])
@@ -32,6 +33,16 @@ BAD = [('flexmem:policy', value)
     (name, 'required')
     for name in ('flexmem:', 'flexmem:polciy', 'flexmem:policy:x',
                  'flexmem:Policy', 'flexmem:device')]
+
+
+#: What nova-api does at its start: it reads nova.conf, where it may find this
+#: package as a source of options, and takes the validators.
+_REGISTER = '''
+from nova_flexmem.virt import extra_specs
+from nova_flexmem.virt import hook
+hook.FlexMemHook().open_source_from_opt_group(None, 'flexmem')
+print(sorted(validator.name for validator in extra_specs.register()))
+'''
 
 
 class ValidatorsTest(test.NoDBTestCase):
@@ -55,6 +66,18 @@ class ValidatorsTest(test.NoDBTestCase):
     def test_other_namespaces_are_left_alone(self):
         for name in ('flexmemory:policy', 'my:policy', 'flexmem_policy'):
             validators.validate(name, 'whatever')
+
+
+class HostOfTheApiTest(test.NoDBTestCase):
+    """nova-api's host needs nothing that only nova-compute needs."""
+
+    def test_no_extra_is_needed(self):
+        done = without_packages.run(
+            ('cliff', 'jinja2', 'libvirt', 'lxml', 'matplotlib', 'numpy',
+             'prometheus_client', 'tqdm', 'zstandard'), _REGISTER)
+        self.assertEqual(
+            (0, "['flexmem:policy', 'flexmem:writes']\n"),
+            (done.returncode, done.stdout), done.stderr)
 
 
 class ApiTest(test.TestCase):
