@@ -104,7 +104,9 @@ class Bases(imagebases.ImageBases):
                 context, wanted.image_id) if host != from_host]
             for host in hosts:
                 if bring.bring(self.store, self._group, wanted, scope, host):
-                    return self._whole(wanted.base_key)
+                    # a key of format 1 may stand for another layout here,
+                    # which then stays in the store
+                    return self._here(wanted, scope)
         return None
 
     def cache(self, context, image_id):

@@ -269,6 +269,12 @@ class LayoutTest(testtools.TestCase):
         self.assertEqual(['there'], self.asked)
         self.assertEqual([_KEY, 'b' * 32], self.here.store.keys())
 
+    def test_another_layout_stays_under_the_key_of_the_right_one(self):
+        """Other instances of this host may use it."""
+        self.publish(self.here, _KEY, content=b'other numbers', format=1)
+        self.assert_other_layout(self.of_delta(from_host='there'))
+        self.assertEqual([_KEY, 'b' * 32], self.here.store.keys())
+
     def test_a_name_that_stands_for_format_1_is_not_followed(self):
         self.publish(self.here, 'c' * 32, content=b'other', format=1)
         self.here.store.set_name(f'{self.wanted.image_id}.auto', 'c' * 32)
