@@ -38,6 +38,9 @@ from nova_flexmem.store import basestore
 #: Kept between runs: an image takes minutes to make. Bases are built anew.
 CACHE = os.environ.get('FLEXMEM_TEST_CACHE', '/var/tmp/nova-flexmem-images')
 
+#: The variable of the environment with the path of all workers' base store.
+STORE = 'FLEXMEM_TEST_STORE'
+
 #: Within which helper programs must end after who started them was killed.
 _HELPERS_END_S = 15
 
@@ -104,7 +107,13 @@ class GuestTestCase(testtools.TestCase):
 
 @functools.cache
 def shared_store():
-    """Return a Store of this process: bases of real images take minutes."""
+    """Return a Store of all test workers: bases of real images take minutes.
+
+    It is this process's own where tests.functional.run did not start it.
+    """
+    folder = os.environ.get(STORE)
+    if folder is not None:
+        return basestore.Store(folder)
     folder = tempfile.mkdtemp(prefix='flexmem-store-', dir='/var/tmp')
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.chmod(folder, 0o711)

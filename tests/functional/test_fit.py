@@ -15,9 +15,11 @@
 from nova_flexmem.bench import fit
 from nova_flexmem.demo import kinds
 from tests.functional import harness
+from tests.functional import test_guests
 
 
-class FitTest(harness.GuestTestCase):
+class FitTest(test_guests.LayersTestCase):
+    """Of the image that other tests have a base of, too."""
 
     layout = 'ext4'
 

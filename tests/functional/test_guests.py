@@ -17,6 +17,7 @@ import tempfile
 
 from oslo_utils import units
 
+from nova_flexmem.demo import cache
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem import exception
@@ -117,6 +118,11 @@ until [ "$(systemctl show --value -p ExecMainExitTimestampMonotonic \
 '''
 
 
+_USER_DATA = """#cloud-config
+bootcmd: [touch /run/config-drive-was-read]
+"""
+
+
 class LifeTest:
     """What holds for every image; the classes below say which."""
 
@@ -167,16 +173,23 @@ class LayersTestCase(harness.GuestTestCase):
 
     @classmethod
     def make_image(cls):
-        path = os.path.join(cls.folder, 'layers.qcow2')
-        process.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'qcow2',
-                    '-b', super().make_image(), path, timeout_s=60)
-        drive = appliance.Drive(path, 'qcow2', False, 'image')
-        with appliance.Appliance(
-                cls.store.folder('appliance'), [drive], timeout_s=300,
-                file_size_bytes=units.Gi) as a:
-            a.command('mount', '/dev/sda3', '/')
-            a.shell(_MAKE_LAYERS)
-        return path
+        below = super().make_image()
+
+        def make(folder):
+            path = os.path.join(folder, 'layers.qcow2')
+            process.run('qemu-img', 'create', '-q', '-f', 'qcow2',
+                        '-F', 'qcow2', '-b', below, path, timeout_s=60)
+            drive = appliance.Drive(path, 'qcow2', False, 'image')
+            with appliance.Appliance(
+                    cls.store.folder('appliance'), [drive], timeout_s=900,
+                    file_size_bytes=units.Gi) as a:
+                a.command('mount', '/dev/sda3', '/')
+                a.shell(_MAKE_LAYERS)
+            return path
+
+        # what it lies on may be made anew under its name
+        return cache.get(harness.CACHE, 'layers', '.qcow2', [
+            below, os.stat(below).st_mtime_ns, _MAKE_LAYERS], make)
 
 
 class BookwormExt4Test(LifeTest, LayersTestCase):
@@ -184,9 +197,29 @@ class BookwormExt4Test(LifeTest, LayersTestCase):
 
     layout = 'ext4'
 
+    _shared = None
+
+    def shared_guest(self):
+        """Return a guest for several tests, started by the first of them.
+
+        It has a config drive for cloud-init.
+        """
+        cls = type(self)
+        if cls._shared is None:
+            folder = tempfile.mkdtemp(dir=self.folder)
+            os.chmod(folder, 0o711)
+            guest = launcher.Launcher(
+                self.connection, folder, hypervisor.domain_type(),
+                harness.FLAVOR, _USER_DATA).flexmem(
+                    'shared', self.boot, direct_paths=_DIRECT_PATHS)
+            cls.addClassCleanup(guest.destroy)
+            guest.start()
+            guest.wait_shell()
+            cls._shared = guest
+        return cls._shared
+
     def test_containers_work_where_their_engines_keep_them(self):
-        guest = self.start(self.launcher.flexmem(
-            'containers', self.boot, direct_paths=_DIRECT_PATHS))
+        guest = self.shared_guest()
         guest.output(_NESTED_OVERLAY.format(folder='/var/lib/docker'))
         self.assertEqual(_LAYERS, guest.output(_MOUNT_LAYERS))
         # what the direct paths are there for
@@ -196,29 +229,24 @@ class BookwormExt4Test(LifeTest, LayersTestCase):
             'findmnt -no FSTYPE /var/lib/docker'))
 
     def test_guest_can_not_change_the_base(self):
-        guest = self.start(self.launcher.flexmem('hostile', self.boot))
+        guest = self.shared_guest()
+        type(self)._shared = None  # what it reads afterwards may be wrong
         code, said = guest.run(_OVERWRITE)
         self.assertNotIn('dd: 0', said)
         guest.destroy()
         self.assert_base_unchanged()
 
     def test_cloud_init_finds_the_config_drive(self):
-        folder = tempfile.mkdtemp(dir=self.folder)
-        os.chmod(folder, 0o711)
-        launch = launcher.Launcher(
-            self.connection, folder, hypervisor.domain_type(),
-            harness.FLAVOR,
-            '#cloud-config\nbootcmd: [touch /run/config-drive-was-read]\n')
-        guest = self.start(launch.flexmem('cloud-init', self.boot))
-        guest.output('until test -e /run/config-drive-was-read; do sleep 1;'
-                     ' done', timeout_s=600)
+        self.shared_guest().output(
+            'until test -e /run/config-drive-was-read; do sleep 1; done',
+            timeout_s=1200)
 
     def test_what_the_boot_took_goes_back(self):
         guest = self.start(self.launcher.flexmem('flushed', self.boot))
         self.assertEqual('0\n', guest.output(
             'cat /sys/module/page_reporting/parameters/page_reporting_order'))
         before = guest.meminfo()
-        guest.output(_WAIT_FOR_FLUSH, timeout_s=120)
+        guest.output(_WAIT_FOR_FLUSH, timeout_s=600)
         after = guest.meminfo()
         # what is read of block devices themselves
         self.assertGreater(before['Buffers'], 2 << 20)
