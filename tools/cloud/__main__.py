@@ -83,7 +83,7 @@ def _parser():
                     help='have the services log more')
     up.set_defaults(function=_up)
     for name, function, text in (
-            ('down', _down, 'end the cloud and remove all but its logs'),
+            ('down', _down, 'end the cloud; logs and appliance stay'),
             ('status', _status, 'list machines and services'),
             ('env', _env, "print what to source for OpenStack's clients")):
         commands.add_parser(name, help=text).set_defaults(function=function)

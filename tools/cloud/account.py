@@ -68,6 +68,7 @@ def prepare(layout):
         process.run('dropbearkey', '-t', 'ed25519', '-f',
                     layout.path(node, 'sshd-key'), timeout_s=60)
         _Writer(layout, node).write(key)
+    os.chown(layout.appliance, ID, ID)
 
 
 def mounts(layout, node):

@@ -110,7 +110,10 @@ class Cloud:
             time.sleep(0.5)
 
     def down(self):
-        """End everything that up() started, and remove all but the logs."""
+        """End everything that up() started.
+
+        All files go but the logs and the appliance.
+        """
         for each in self.machines.values():
             each.end()
         self._remove_taps()

@@ -41,6 +41,9 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(
 #: The file that tells a cloud's folder from others.
 _MARK = '.nova-flexmem-cloud'
 
+#: Kept from one cloud to the next.
+_APPLIANCE = 'appliance'
+
 
 def url(service, path=''):
     """Return the address of an HTTP service."""
@@ -85,6 +88,11 @@ class Layout:
         return self.path('host', 'store')
 
     @property
+    def appliance(self):
+        """Both nodes' libguestfs appliance, which takes minutes to make."""
+        return self.path(_APPLIANCE)
+
+    @property
     def state(self):
         return self.path('host', 'state')
 
@@ -121,7 +129,7 @@ class Layout:
         :raises: CloudFailed if the folder holds anything else
         """
         os.makedirs(self.folder, exist_ok=True)
-        if os.listdir(self.folder):
+        if set(os.listdir(self.folder)) - {_APPLIANCE}:
             raise exception.CloudFailed(
                 reason=f'{self.folder}: not empty, and not of a cloud; name'
                 ' another with --folder')
@@ -135,21 +143,24 @@ class Layout:
         for name in ('tmp', 'state'):
             os.mkdir(self.path('controller', name), 0o700)
         os.mkdir(self.host)
+        os.makedirs(self.appliance, exist_ok=True)
         for node in NODES:
             for name in ('libvirt-etc', 'run', 'libvirt-lib', 'libvirt-log',
                          'libvirt-cache', 'host/etc', 'host/instances',
                          'host/store', 'host/state', 'tmp'):
                 os.makedirs(self.path(node, name))
+            os.symlink(self.appliance,
+                       self.path(node, 'host/store/appliance'))
 
     def remove(self, logs):
-        """Remove what make() made and what came into it.
+        """Remove what make() made and what came into it, but the appliance.
 
         :param logs: whether the logs go as well
         """
         if not os.path.exists(self.path(_MARK)):
             return
         for name in os.listdir(self.folder):
-            if name not in (_MARK, 'log'):
+            if name not in (_MARK, 'log', _APPLIANCE):
                 shutil.rmtree(self.path(name))
         if logs:
             shutil.rmtree(self.logs)
