@@ -70,7 +70,7 @@ class DrillTestCase(testtools.TestCase):
 
         :returns: (its exit code, its output, the last line of its errors)
         """
-        started = functional.start_command(store, *words, env=env)
+        started = functional.Command(store, *words, env=env)
         out, err = started.communicate()
         self.assertNotIn('Traceback', err)
         return started.returncode, out, (err.splitlines() or [''])[-1]

@@ -33,7 +33,7 @@ class KilledTest(harness.DrillTestCase):
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def _start_build(self, store):
-        return functional.start_command(store, 'build', harness.image())
+        return functional.Command(store, 'build', harness.image())
 
     def test_build_killed(self):
         self._kill(self._start_build)

@@ -13,6 +13,7 @@
 """What the tests with real guests share: images, bases, guests."""
 
 import atexit
+import fcntl
 import functools
 import os
 import shutil
@@ -41,8 +42,9 @@ CACHE = os.environ.get('FLEXMEM_TEST_CACHE', '/var/tmp/nova-flexmem-images')
 #: The variable of the environment with the path of all workers' base store.
 STORE = 'FLEXMEM_TEST_STORE'
 
-#: Within which helper programs must end after who started them was killed.
-_HELPERS_END_S = 15
+#: Within which helper programs must end after who started them was killed:
+#: 2 s at most on an idle host.
+_HELPERS_END_S = 60
 
 #: For guests on a busy host: TCG's timer is too late for Linux's check there.
 NO_TIMER_CHECK = 'no_timer_check'
@@ -136,23 +138,59 @@ def store_at(path):
 
 
 def take_ksm(test):
-    """Skip a test that can't have KSM to itself, and unmerge at its end."""
+    """Have KSM to oneself until a test's end, which unmerges.
+
+    Tests of other workers wait for it meanwhile. A test is skipped if
+    somebody else has it.
+    """
     if not os.access(os.path.join(ksm_switch.FOLDER, 'run'), os.W_OK):
         test.skipTest('needs root, and a kernel with KSM')
+    os.makedirs(CACHE, exist_ok=True)
+    lock = open(os.path.join(CACHE, 'ksm.lock'), 'w')
+    test.addCleanup(lock.close)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     if ksm.counters().run == 1:
         test.skipTest('KSM is on already, for somebody else')
     test.addCleanup(ksm_switch.Switch().off, unmerge=True)
 
 
-def start_command(opened, *words, env=None):
-    """Start a command of "nova-flexmem image" on a Store; returns a Popen.
+class Command(subprocess.Popen):
+    """A command of "nova-flexmem image" that runs on a Store.
+
+    As a context manager it is killed if it has not ended by itself.
 
     :param env: {name: value} beside the environment that there is
+    :ivar lines: what was read of its standard error
     """
-    return subprocess.Popen(
-        [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
-         opened.path, 'image', *words], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=os.environ | (env or {}))
+
+    def __init__(self, opened, *words, env=None):
+        super().__init__(
+            [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
+             opened.path, 'image', *words], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+            env=os.environ | (env or {}))
+        self.lines: list[str] = []
+
+    def __exit__(self, *exc):
+        self.kill()
+        super().__exit__(*exc)
+
+    def wait_for_line(self, words=''):
+        """Wait for the next line with some words on its standard error.
+
+        :returns: whether there was one before the command ended
+        """
+        for line in self.stderr:
+            self.lines.append(line)
+            if words in line:
+                return True
+        return False
+
+    def end(self):
+        """Wait for its end; return its exit code, its output and errors."""
+        with self:
+            self.lines += self.stderr
+            return self.wait(), self.stdout.read(), ''.join(self.lines)
 
 
 def wait_for_helpers_to_end(opened):

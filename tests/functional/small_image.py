@@ -99,7 +99,7 @@ def create(path, opened, make='mkfs.ext4 -q', size_bytes=DISK_BYTES):
         f.truncate(size_bytes)
     drive = appliance.Drive(path, 'raw', False, 'good')
     with appliance.Appliance(
-            opened.folder('appliance'), [drive], timeout_s=300,
+            opened.folder('appliance'), [drive], timeout_s=900,
             file_size_bytes=size_bytes) as guest:
         guest.shell(f'{make} {drive.device}')
         _put(guest, drive.device, GOOD, os.path.dirname(path))

@@ -174,7 +174,7 @@ class FlattenGuestTest(harness.GuestTestCase):
         uuid = guest.output('findmnt -no UUID /run/flexmem/delta').strip()
         self.assertIn(uuid, guest.output('cat /boot/grub/grub.cfg'))
         self.assertGreater(int(guest.output(_manifest('write'))), 10000)
-        guest.power_off()
+        guest.power_off(timeout_s=600)
 
         disk = os.path.join(self.folder, 'changing', 'disk')
         self._check_another_image(disk)

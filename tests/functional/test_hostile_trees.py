@@ -211,7 +211,7 @@ class HostileTreesTest(testtools.TestCase):
                     'status=none', timeout_s=60)
         return appliance.Appliance(
             self.store.folder('appliance'),
-            [appliance.Drive(path, 'raw', True, 'root')], timeout_s=300,
+            [appliance.Drive(path, 'raw', True, 'root')], timeout_s=900,
             file_size_bytes=MIB)
 
     def _assert_faithful(self, a, tree, other):

@@ -27,11 +27,15 @@ import testtools
 from nova_flexmem import exception
 from nova_flexmem.host import ksm
 from nova_flexmem.host import ksm_switch
+from nova_flexmem.host import pages
 from nova_flexmem.host import privileged
 from tests.functional import harness
 
 _MADV_MERGEABLE = 12
 _BYTES = 8 << 20
+
+#: Of a scan, which looks at the guests of other tests as well.
+_LIMIT_S = 300
 
 #: A nova-compute that has KSM scan, and gets a signal then.
 _COMPUTE = """
@@ -60,7 +64,7 @@ class KsmTestCase(testtools.TestCase):
                 for name in ('run', 'pages_to_scan', 'sleep_millisecs')}
 
     def have_process(self, content):
-        """Have a process with memory that can be merged."""
+        """Have a process with memory that can be merged; return its id."""
         ready, done = os.pipe()
         pid = os.fork()
         if not pid:
@@ -76,21 +80,27 @@ class KsmTestCase(testtools.TestCase):
         os.close(done)
         self.addCleanup(os.waitpid, pid, 0)
         self.addCleanup(os.kill, pid, 9)
+        return pid
+
+
+def _merged_bytes(pid):
+    """Return how much of a process's memory KSM has merged."""
+    with open(f'/proc/{pid}/ksm_merging_pages') as f:
+        return int(f.read()) * pages.PAGE_BYTES
 
 
 class KsmTest(KsmTestCase):
 
     def test_merged_and_stays_so(self):
         content = os.urandom(_BYTES)
-        self.have_process(content)
-        self.have_process(content)
-        done = ksm.scan_once(limit_s=60)
+        processes = [self.have_process(content) for _ in range(2)]
+        done = ksm.scan_once(limit_s=_LIMIT_S)
         self.assertTrue(done.complete)
-        gain = done.saved_bytes - done.saved_before_bytes
-        self.assertGreater(gain, 0.95 * _BYTES)
-        now = ksm.counters()
-        self.assertEqual(0, now.run)
-        self.assertGreater(now.saved_bytes, done.saved_bytes - _BYTES / 20)
+        # not what came to it: guests of other tests come and go
+        self.assertGreater(done.saved_bytes, 0.95 * _BYTES)
+        self.assertEqual(0, ksm.counters().run)
+        for pid in processes:
+            self.assertGreater(_merged_bytes(pid), 0.95 * _BYTES)
         self.assertEqual(self.settings, self.read_settings())
 
 
@@ -119,7 +129,7 @@ class HelperTest(KsmTestCase):
             return json.load(f)['pid']
 
     def _wait(self, condition):
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 120
         while not condition():
             self.assertLess(time.monotonic(), deadline_s)
             time.sleep(0.05)
@@ -154,7 +164,7 @@ class HelperTest(KsmTestCase):
 
     def _scan_once(self):
         with privileged.switch() as switch:
-            done = ksm.scan_once(limit_s=60, switch=switch)
+            done = ksm.scan_once(limit_s=_LIMIT_S, switch=switch)
         self.assertTrue(done.complete)
         self._assert_off()
 
@@ -162,7 +172,7 @@ class HelperTest(KsmTestCase):
         for number in (signal.SIGKILL, signal.SIGTERM):
             done = subprocess.run([sys.executable, '-W', 'ignore', '-c',
                                    _COMPUTE, self.helper, str(int(number))],
-                                  timeout=60)
+                                  timeout=300)
             self.assertEqual(-number, done.returncode)
             self._wait(lambda: not os.path.exists(ksm_switch.STATE))
             self._assert_off()

@@ -14,10 +14,10 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 
 from oslo_config import cfg
 import testtools
@@ -42,6 +42,12 @@ json.dump([dataclasses.asdict(f) for f in preflight.check(conf)], sys.stdout)
 """
 
 
+def _processor_s():
+    """Return the processor time of programs that have ended, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 class PreflightTest(testtools.TestCase):
 
     def setUp(self):
@@ -61,11 +67,11 @@ class PreflightTest(testtools.TestCase):
         store = harness.new_store(self.folder)
         for finding in self.check(store.path).values():
             self.assertTrue(finding.ok, finding)
-        began = time.monotonic()
-        self.assertIn('since the host booted; nothing has changed',
+        began_s = _processor_s()
+        self.assertIn('nothing has changed',
                       self.check(store.path)['appliance'].message)
         # less than the appliance takes to start, also without KVM
-        self.assertLess(time.monotonic() - began, 15)
+        self.assertLess(_processor_s() - began_s, 10)
         self.assertEqual([], os.listdir(store.folder('builds')))
 
     def test_an_appliance_that_does_not_boot(self):

@@ -42,7 +42,7 @@ class StoreLimitTest(testtools.TestCase):
                 f.truncate(small_image.DISK_BYTES)
             drives.append(appliance.Drive(path, 'raw', False, label))
         with appliance.Appliance(
-                cls.store.folder('appliance'), drives, timeout_s=300,
+                cls.store.folder('appliance'), drives, timeout_s=900,
                 file_size_bytes=small_image.DISK_BYTES) as guest:
             for drive in drives:
                 small_image.fill(

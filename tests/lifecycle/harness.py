@@ -63,7 +63,7 @@ FLEXMEM = {'root': 'overlay', 'lower': 'erofs'}
 STOCK = {'root': 'ext4', 'lower': ''}
 
 #: Of one test; the longest takes two minutes on two cores without KVM.
-_TIMEOUT_S = 900
+_TIMEOUT_S = 2700
 
 
 class Nothing(fixtures.Fixture):
@@ -188,7 +188,7 @@ class NovaTestCase(servers.Servers,
                    # another worker's domains are on the same libvirt
                    instance_name_template=f'test{os.getpid()}-%08x',
                    allow_resize_to_same_host=True, my_ip='127.0.0.1',
-                   shutdown_timeout=30, vif_plugging_timeout=0,
+                   shutdown_timeout=120, vif_plugging_timeout=0,
                    vif_plugging_is_fatal=False, service_down_time=3600,
                    mkisofs_cmd='xorrisofs')
         self.flags(api_paste_config=os.path.join(

@@ -27,8 +27,8 @@ CONF = nova.conf.CONF
 
 #: Seconds, generous because TCG on a busy host is slow.
 BUILD_TIMEOUT_S = 900
-BOOT_TIMEOUT_S = 400
-ACTION_TIMEOUT_S = 300
+BOOT_TIMEOUT_S = 900
+ACTION_TIMEOUT_S = 900
 
 _POLL_S = 0.5
 

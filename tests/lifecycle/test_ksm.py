@@ -14,6 +14,7 @@
 
 import os
 import sys
+import threading
 import time
 
 import fixtures
@@ -21,6 +22,7 @@ import fixtures
 from nova_flexmem.host import ksm
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import privileged
+from nova_flexmem.virt import scans
 from tests.functional import harness as functional
 from tests.lifecycle import harness
 from tests.lifecycle import servers
@@ -31,7 +33,7 @@ MIB = 1 << 20
 class KsmTest(harness.NovaTestCase):
     """With the real helper of oslo.privsep, which switches the real KSM."""
 
-    flexmem = {'ksm': 'after_boot', 'ksm_settle_s': 60}
+    flexmem = {'ksm': 'after_boot', 'ksm_settle_s': 10}
 
     def setUp(self):
         functional.take_ksm(self)
@@ -45,6 +47,12 @@ class KsmTest(harness.NovaTestCase):
         # on a busy host the rest is longer than the test waits
         self.useFixture(fixtures.MonkeyPatch(
             'nova_flexmem.virt.scans._REST', 0))
+        # nor has a guest booted there by any time that can be told beforehand
+        self.booted = threading.Event()
+        due = scans.Starts.due
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_flexmem.virt.scans.Starts.due', lambda *args: (
+                due(*args) and self.booted.is_set())))
 
     def _set_options(self):
         super()._set_options()
@@ -55,14 +63,14 @@ class KsmTest(harness.NovaTestCase):
     def _scans(self):
         return self.stdlog.logger.output.count('KSM has scanned for')
 
-    def _await_scan(self, scans, gain_bytes=0):
+    def _await_scan(self, before, gain_bytes=0):
         """Wait until KSM has scanned once more, and is off again.
 
-        :param scans: how often it had
+        :param before: how often it had
         :param gain_bytes: what must be merged then, beside what was before
         """
         def done():
-            return (self._scans() > scans and ksm.counters().saved_bytes
+            return (self._scans() > before and ksm.counters().saved_bytes
                     >= self.before.saved_bytes + gain_bytes)
         self.wait(done, servers.ACTION_TIMEOUT_S, lambda: (
             f'{self._scans()} scans, {ksm.counters()}'))
@@ -76,19 +84,20 @@ class KsmTest(harness.NovaTestCase):
                   for server in asked]
         for server in booted:
             self.hear(server, 1, **harness.FLEXMEM)
+        self.booted.set()
         # their kernels, to begin with
         self._await_scan(0, gain_bytes=10 * MIB)
         for server in booted:
             self.hear(server, 1, **harness.FLEXMEM)
 
-        scans = self._scans()
+        count = self._scans()
         self.act(booted[0], 'reboot', {'type': 'HARD'})
         self.hear(booted[0], 2, **harness.FLEXMEM)
-        self._await_scan(scans)
+        self._await_scan(count)
 
         # what runs already calls for no other
         self.restart_compute()
-        scans = self._scans()
+        count = self._scans()
         time.sleep(self.flexmem['ksm_settle_s'] + 10)
-        self.assertEqual(scans, self._scans())
+        self.assertEqual(count, self._scans())
         self.delete(*booted)
