@@ -16,17 +16,23 @@
 #                                lifecycle, cloud, cloud-all, memory,
 #                                functional-more)
 #
-# Runs every suite named, also after one failed, and closes with the count of
-# tests that the runner recorded. Needs tools/setup.sh test first.
+# Runs every suite named, also after one failed, and closes with the time that
+# each took and the count of tests that the runner recorded. Suites run beside
+# each other, so that no processor waits, unless memory is short. Needs
+# tools/setup.sh test first.
 
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 PATH="$PWD/.venv/bin:$PATH"
 export PYTHONUNBUFFERED=1
 
-FAILED=()
+BEGAN=${BEGAN:-$EPOCHSECONDS}
 RESULTS=$(mktemp -d)
+mkdir "$RESULTS/tests"
 trap 'rm -rf "$RESULTS"' EXIT
+
+# Of the memory that suites beside each other take
+BESIDE_KIB=$((10 << 20))
 
 run_static() {
     pre-commit run --all-files
@@ -37,8 +43,8 @@ run_docs() {
 }
 
 run_unit() {
-    mkdir "$RESULTS/unit"
-    stestr --repo-url "$RESULTS/unit" run
+    mkdir "$RESULTS/tests/unit"
+    stestr --repo-url "$RESULTS/tests/unit" run
 }
 
 run_functional() {
@@ -65,7 +71,7 @@ run_lifecycle() {
 
 # Usage: guest_tests SUITE FOLDER ARGUMENT...
 guest_tests() {
-    local repository="$RESULTS/$1"
+    local repository="$RESULTS/tests/$1"
     mkdir "$repository"
     python -m tests.functional.run stestr --repo-url "$repository" \
         --test-path "tests/$2" run "${@:3}"
@@ -80,7 +86,7 @@ run_cloud-all() {
 }
 
 cloud_tests() {
-    local repository="$RESULTS/$1"
+    local repository="$RESULTS/tests/$1"
     mkdir "$repository"
     python -m tests.cloud.run stestr --repo-url "$repository" \
         --test-path tests/cloud run --serial "${@:2}"
@@ -88,21 +94,80 @@ cloud_tests() {
 
 recorded() {
     local repository
-    for repository in "$RESULTS"/*; do
+    for repository in "$RESULTS"/tests/*; do
         stestr --repo-url "$repository" last --subunit
     done
 }
 
-for suite in "$@"; do
-    printf '\n==== %s\n' "$suite"
-    "run_$suite" || FAILED+=("$suite")
-done
+# Usage: one_after_the_other SUITE...
+one_after_the_other() {
+    local suite began code
+    for suite in "$@"; do
+        began=$EPOCHSECONDS
+        printf '\n==== %s\n' "$suite"
+        # an interrupt ends the suite, and its last words are still shown
+        "run_$suite" 2>&1 | (trap '' INT
+            exec sed -u "s/^/${LABEL:+$suite: }/")
+        code=${PIPESTATUS[0]}
+        printf '%-16s %5d s%s\n' "$suite" $((EPOCHSECONDS - began)) \
+            "$([[ $code == 0 ]] || echo '  failed')" >> "$RESULTS/times"
+    done
+}
 
-printf '\n==== all suites, %d s\n' "$SECONDS"
-if [[ ${#FAILED[@]} -gt 0 ]]; then
-    echo "suites that failed: ${FAILED[*]}"
+# Those in one line use the same things; those of several lines nothing in
+# common but the processors and libvirt
+beside_each_other() {
+    local suite guests=() nova=() others=() lines=()
+    for suite in "$@"; do
+        case $suite in
+        functional*) guests+=("$suite") ;;
+        lifecycle | cloud*) nova+=("$suite") ;;
+        *) others+=("$suite") ;;
+        esac
+    done
+    set -m # an interrupt is for all of a line, and ignored by none
+    one_after_the_other "${guests[@]}" < /dev/null & lines+=($!)
+    one_after_the_other "${nova[@]}" < /dev/null & lines+=($!)
+    one_after_the_other "${others[@]}" < /dev/null & lines+=($!)
+    # those that have ended are no longer there
+    trap 'kill -INT -- "${lines[@]/#/-}" 2> /dev/null' INT TERM
+    until wait "${lines[@]}"; [[ -z $(jobs -r) ]]; do :; done
+    trap - INT TERM
+    set +m
+}
+
+memory_is_short() {
+    [[ $(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) -lt $BESIDE_KIB ]]
+}
+
+# One libvirt, and one look at KVM, for all suites
+if [[ $# -gt 1 && $EUID == 0 && -z ${FLEXMEM_TEST_STORE:-} ]]; then
+    rm -rf "$RESULTS"
+    export BEGAN
+    exec python -m tests.functional.run tools/test.sh "$@"
 fi
-if compgen -G "$RESULTS/*" > /dev/null; then
-    recorded | python tools/count_tests.py || exit 1
+
+LABEL=
+ALONE=()
+BESIDE=()
+for suite in "$@"; do
+    if [[ $suite == memory || $# == 1 ]] || memory_is_short; then
+        ALONE+=("$suite")
+    else
+        BESIDE+=("$suite")
+    fi
+done
+if [[ ${#BESIDE[@]} -gt 0 ]]; then
+    LABEL=yes
+    beside_each_other "${BESIDE[@]}"
+    LABEL=
 fi
-[[ ${#FAILED[@]} -eq 0 ]]
+one_after_the_other "${ALONE[@]}"
+
+printf '\n==== all suites, %d s\n' $((EPOCHSECONDS - BEGAN))
+sort -k 2nr "$RESULTS/times"
+if compgen -G "$RESULTS/tests/*" > /dev/null; then
+    recorded | python tools/count_tests.py || exit
+fi
+# an interrupted suite has no time
+! grep -q failed "$RESULTS/times" && [[ $(wc -l < "$RESULTS/times") == $# ]]
