@@ -15,6 +15,7 @@
 
 import os
 
+from nova_flexmem import process
 from tests.lifecycle import harness
 
 
@@ -23,6 +24,7 @@ class DevicesTest(harness.NovaTestCase):
     def test_devices(self):
         server = self.boot()
         self.hear(server, 1, **harness.FLEXMEM, nics=[])
+        self.addCleanup(self._remove_taps)
         path = os.path.join(self.folder, 'volume')
         volume = self.cinder.add(path)
 
@@ -49,6 +51,13 @@ class DevicesTest(harness.NovaTestCase):
         self.act(server, 'reboot', {'type': 'SOFT'})
         self.hear(server, 3, **harness.FLEXMEM, nics=[], seen={})
         self.delete(server)
+
+    def _remove_taps(self):
+        """Remove the tap devices that a failed test has left."""
+        for port in self.neutron._ports:
+            name = f'tap{port}'[:14]
+            if os.path.exists(f'/sys/class/net/{name}'):
+                process.run('ip', 'link', 'delete', name, timeout_s=60)
 
 
 def _answer(path):
