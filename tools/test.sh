@@ -170,4 +170,4 @@ if compgen -G "$RESULTS/tests/*" > /dev/null; then
     recorded | python tools/count_tests.py || exit
 fi
 # an interrupted suite has no time
-! grep -q failed "$RESULTS/times" && [[ $(wc -l < "$RESULTS/times") == $# ]]
+! grep -q failed "$RESULTS/times" && [[ $(wc -l < "$RESULTS/times") -eq $# ]]
