@@ -47,39 +47,53 @@ class Bases(imagebases.ImageBases):
         for name in os.listdir(self._downloads):
             fileutils.delete_if_exists(os.path.join(self._downloads, name))
 
-    def of_delta(self, context, owner, wanted, scope=None, from_host=None):
-        """Return the base that a delta can lie on.
+    def of_record(self, context, instance, record, from_host=None):
+        """Return the base that an instance starts on.
 
-        That is the base that it was made on, from this host, from the host
-        that the instance comes from, or from another host with instances of
-        the image. If no host has it, another layout of the image is taken,
+        That is the base that its delta was made on, from this host, from the
+        host that the instance comes from, or from another host with instances
+        of the image. If no host has it, another layout of the image is taken,
         built now if need be: overlayfs sees that the filesystem is another
         one, and drops what the delta noted of the files below.
 
-        :param owner: the instance
-        :param wanted: the layered.Wanted
-        :param scope: the base must have been built for it; None: any
         :param from_host: where the instance was before, if it was elsewhere
         :raises: as of_image()
         """
-        base = (self._here(wanted, scope) or
-                self._brought(context, owner, wanted, scope, from_host))
-        if base is None:
-            LOG.warning(
-                'No host has the base %(key)s (layout %(layout)s) that the'
-                ' delta was made on; it gets another layout of image'
-                ' %(image)s', {'key': wanted.base_key,
-                               'layout': wanted.layout,
-                               'image': wanted.image_id}, instance=owner)
-            base = self.of_image(context, owner, wanted.image_id,
-                                 wanted.rootfs, _NAMES_LAYOUT)
-        if base.manifest.image_sha256 != wanted.image_sha256:
-            raise exception.ImageRefused(
-                image=f'image {wanted.image_id}', reason='it is not the image'
-                f' that the delta lies on (SHA-256 {wanted.image_sha256})')
-        return base
+        wanted = layered.Wanted.of(record)
+        return _checked(
+            self._here(wanted) or
+            self._brought(context, wanted, None, from_host) or
+            self._other_layout(context, instance, wanted), wanted)
 
-    def _here(self, wanted, scope):
+    def of_snapshot(self, context, instance, wanted):
+        """Return the base that the delta in a layered snapshot can lie on.
+
+        As of_record(). But the properties of a snapshot are the tenant's, so
+        the digest in them opens no base before the image itself is known to
+        have it: by the base that this host has of it, or builds now.
+
+        :param wanted: the layered.Wanted
+        :raises: as of_image()
+        """
+        base = _checked(self.of_image(context, instance, wanted.image_id,
+                                      wanted.rootfs), wanted)
+        if base.layout == wanted.layout:
+            return base
+        scope = self.scope(instance)
+        return (self._here(wanted, scope) or
+                self._brought(context, wanted, scope) or
+                self._other_layout(context, instance, wanted))
+
+    def _other_layout(self, context, instance, wanted):
+        LOG.warning(
+            'No host has the base %(key)s (layout %(layout)s) that the delta'
+            ' was made on; it gets another layout of image %(image)s',
+            {'key': wanted.base_key, 'layout': wanted.layout,
+             'image': wanted.image_id}, instance=instance)
+        return self.of_image(context, instance, wanted.image_id,
+                             wanted.rootfs, _NAMES_LAYOUT)
+
+    def _here(self, wanted, scope=None):
         """Return the very base that is wanted, if the store has it whole."""
         if wanted.layout is None:
             return None
@@ -92,7 +106,7 @@ class Bases(imagebases.ImageBases):
                 return base
         return None
 
-    def _brought(self, context, owner, wanted, scope, from_host):
+    def _brought(self, context, wanted, scope, from_host=None):
         if wanted.layout is None:
             return None
         with self._locked(wanted.base_key):
@@ -169,3 +183,11 @@ class Bases(imagebases.ImageBases):
         if os.stat(store.path).st_dev != os.stat(path).st_dev:
             return 0
         return store.size_bytes() >> 20
+
+
+def _checked(base, wanted):
+    if base.manifest.image_sha256 != wanted.image_sha256:
+        raise exception.ImageRefused(
+            image=f'image {wanted.image_id}', reason='it is not the image that'
+            f' the delta lies on (SHA-256 {wanted.image_sha256})')
+    return base

@@ -219,9 +219,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     def _base(self, context, instance, record, from_host=None):
         """Return (the base of an instance, whether its layout is another)."""
-        base = self._bases.of_delta(context, instance,
-                                    layered.Wanted.of(record),
-                                    from_host=from_host)
+        base = self._bases.of_record(context, instance, record, from_host)
         return base, base.layout != record.root_sha256
 
     def _run_on(self, context, instance, record, base, other_layout):

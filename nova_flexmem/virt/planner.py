@@ -128,8 +128,7 @@ class Planner:
             folder, needed=has_disk and
             layered.SYSTEM_KEY in instance.system_metadata)
         if record and (has_disk or record.writes == 'memory'):
-            base = self._bases.of_delta(context, instance,
-                                        layered.Wanted.of(record))
+            base = self._bases.of_record(context, instance, record)
             return Plan(base, record.on(base),
                         other_layout=base.layout != record.root_sha256)
         return Plan(None, None) if has_disk else None
@@ -191,8 +190,7 @@ class Planner:
     def _base_of(self, context, instance, link):
         """Return the base that a layered snapshot can lie on."""
         try:
-            return self._bases.of_delta(context, instance, link.wanted,
-                                        self._bases.scope(instance))
+            return self._bases.of_snapshot(context, instance, link.wanted)
         except nova_exception.ImageNotFound:
             if link.visible:
                 raise

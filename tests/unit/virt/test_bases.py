@@ -145,8 +145,7 @@ class RootfsTest(testtools.TestCase):
                                (None, 'erofs')):
             record = dataclasses.replace(
                 test_record.RECORD, rootfs=rootfs, image_id='an-image')
-            found = self.bases.of_delta(
-                None, _INSTANCE, layered.Wanted.of(record))
+            found = self.bases.of_record(None, _INSTANCE, record)
             self.assertEqual(wanted, found.manifest.rootfs)
 
     def test_known(self):
@@ -176,9 +175,9 @@ class LayoutTest(testtools.TestCase):
                 share_scope='host', rootfs='auto'), self)
             for _host in range(2))
         self.publish(self.there, _KEY)
-        self.wanted = layered.Wanted.of(dataclasses.replace(
+        self.record = dataclasses.replace(
             test_record.RECORD, base_key=_KEY, rootfs='erofs',
-            root_sha256=self.there.store.require(_KEY).layout))
+            root_sha256=self.there.store.require(_KEY).layout)
         self.hosts = []
         self.asked = []
         self.built = []
@@ -220,42 +219,46 @@ class LayoutTest(testtools.TestCase):
             return {'key': 'b' * 32, 'new': True}
         return None
 
-    def of_delta(self, scope=None, from_host=None, **changes):
-        return self.here.of_delta(
-            None, _INSTANCE, dataclasses.replace(self.wanted, **changes),
-            scope, from_host)
+    def of_record(self, from_host=None, **changes):
+        return self.here.of_record(
+            None, _INSTANCE, dataclasses.replace(self.record, **changes),
+            from_host)
+
+    def of_snapshot(self, **changes):
+        return self.here.of_snapshot(None, _INSTANCE, dataclasses.replace(
+            layered.Wanted.of(self.record), **changes))
 
     def assert_other_layout(self, base):
-        self.assertNotEqual(self.wanted.layout, base.layout)
+        self.assertNotEqual(self.record.root_sha256, base.layout)
         self.assertEqual(2, base.manifest.format)
         self.assertEqual([2], self.built)
 
     def test_this_host_first(self):
         self.publish(self.here, _KEY)
         self.hosts = ['there']
-        self.assertEqual(_KEY, self.of_delta(from_host='there').key)
+        self.assertEqual(_KEY, self.of_record(from_host='there').key)
         self.assertEqual([], self.asked)
 
     def test_equal_under_another_key(self):
         """Bases of format 1 had keys that did not name the layout."""
         self.publish(self.here, 'c' * 32, format=1, rootfs_asked='')
-        self.assertEqual('c' * 32, self.of_delta().key)
+        self.assertEqual('c' * 32, self.of_record().key)
 
     def test_the_host_that_it_comes_from_then(self):
         self.hosts = ['other']
-        self.assertEqual(_KEY, self.of_delta(from_host='there').key)
+        self.assertEqual(_KEY, self.of_record(from_host='there').key)
         self.assertEqual(['there'], self.asked)
         self.assertEqual([_KEY], self.here.store.keys())
 
     def test_any_host_that_has_it_then(self):
         self.hosts = ['other', 'there', 'third']
-        self.assertEqual(_KEY, self.of_delta(from_host='first').key)
+        self.assertEqual(_KEY, self.of_record(from_host='first').key)
         self.assertEqual(['first', 'other', 'there'], self.asked)
         self.assertEqual([], self.built)
 
     def test_another_layout_at_last(self):
         self.hosts = ['other']
-        self.assert_other_layout(self.of_delta())
+        self.assert_other_layout(self.of_record())
         self.assertEqual(['other'], self.asked)
 
     def test_another_layout_under_the_same_key_is_not_taken(self):
@@ -265,44 +268,73 @@ class LayoutTest(testtools.TestCase):
                 host.store.remove(_KEY)
             self.publish(host, _KEY, content=b'other numbers', format=1)
         self.hosts = ['there']
-        self.assert_other_layout(self.of_delta(from_host='there'))
+        self.assert_other_layout(self.of_record(from_host='there'))
         self.assertEqual(['there'], self.asked)
         self.assertEqual([_KEY, 'b' * 32], self.here.store.keys())
 
     def test_another_layout_stays_under_the_key_of_the_right_one(self):
         """Other instances of this host may use it."""
         self.publish(self.here, _KEY, content=b'other numbers', format=1)
-        self.assert_other_layout(self.of_delta(from_host='there'))
+        self.assert_other_layout(self.of_record(from_host='there'))
         self.assertEqual([_KEY, 'b' * 32], self.here.store.keys())
 
     def test_a_name_that_stands_for_format_1_is_not_followed(self):
         self.publish(self.here, 'c' * 32, content=b'other', format=1)
-        self.here.store.set_name(f'{self.wanted.image_id}.auto', 'c' * 32)
+        self.here.store.set_name(f'{self.record.image_id}.auto', 'c' * 32)
         self.assertEqual('c' * 32, self.here.of_image(
-            None, _INSTANCE, self.wanted.image_id).key)
-        self.assert_other_layout(self.of_delta())
+            None, _INSTANCE, self.record.image_id).key)
+        self.assert_other_layout(self.of_record())
+
+    def name(self, key):
+        self.here.store.set_name(f'{self.record.image_id}.auto', key)
+
+    def test_a_snapshot_on_the_base_that_the_image_has_here(self):
+        self.publish(self.here, _KEY)
+        self.name(_KEY)
+        self.assertEqual(_KEY, self.of_snapshot().key)
+        self.assertEqual(([], []), (self.asked, self.built))
+
+    def test_a_snapshot_of_another_layout(self):
+        self.publish(self.here, 'c' * 32, content=b'another layout')
+        self.name('c' * 32)
+        self.hosts = ['there']
+        self.assertEqual(_KEY, self.of_snapshot().key)
+        self.assertEqual((['there'], []), (self.asked, self.built))
+        self.here.store.remove(_KEY)
+        self.hosts = []
+        self.assertEqual('c' * 32, self.of_snapshot().key)
 
     def test_a_snapshot_that_knows_no_layout(self):
         """Format 1 would be a layout of which nothing is known."""
         self.publish(self.here, 'c' * 32, format=1)
-        self.here.store.set_name(f'{self.wanted.image_id}.auto', 'c' * 32)
-        base = self.of_delta(scope='', layout=None, base_key=None)
+        self.name('c' * 32)
+        base = self.of_snapshot(layout=None, base_key=None)
         self.assertEqual('b' * 32, base.key)
-        self.assertEqual([], self.asked)
+        self.assertEqual(([], [2]), (self.asked, self.built))
 
     def test_a_snapshot_opens_no_base_of_another_project(self):
         self.there.store.remove(_KEY)
         for host in (self.here, self.there):
             self.publish(host, _KEY, scope='another')
         self.hosts = ['there']
-        self.assert_other_layout(self.of_delta(scope='a-project'))
-        self.assertEqual(['there'], self.asked)
+        self.assertEqual('b' * 32, self.of_snapshot().key)
         # what the host itself recorded is taken
-        self.assertEqual(_KEY, self.of_delta().key)
+        self.assertEqual(_KEY, self.of_record().key)
+
+    def test_a_snapshot_opens_no_base_of_another_image(self):
+        """A tenant can write any digests into the properties."""
+        self.there.store.remove(_KEY)
+        for host in (self.here, self.there):
+            self.publish(host, _KEY, image_sha256='7' * 64)
+        self.hosts = ['there']
+        e = self.assertRaises(exception.ImageRefused, self.of_snapshot,
+                              image_sha256='7' * 64)
+        self.assertIn('not the image', str(e))
+        self.assertEqual([], self.asked)
 
     def test_another_image(self):
         self.hosts = ['there']
-        e = self.assertRaises(exception.ImageRefused, self.of_delta,
+        e = self.assertRaises(exception.ImageRefused, self.of_record,
                               image_sha256='7' * 64)
         self.assertIn('not the image', str(e))
 
@@ -318,7 +350,7 @@ class LayoutTest(testtools.TestCase):
         self.here.use(self.here.store.require(_KEY), _INSTANCE)
         self.damage(self.here)
         self.hosts = ['there']
-        base = self.of_delta()
+        base = self.of_record()
         self.assertEqual(_KEY, base.key)
         base.verify()
         self.assertEqual([_INSTANCE.uuid], self.here.store.users(_KEY))
@@ -327,7 +359,7 @@ class LayoutTest(testtools.TestCase):
     def test_a_damaged_base_is_not_brought(self):
         self.damage(self.there)
         self.hosts = ['there']
-        self.assert_other_layout(self.of_delta())
+        self.assert_other_layout(self.of_record())
         self.assertEqual(['b' * 32], self.here.store.keys())
 
     def test_bases_that_nobody_uses_make_room(self):
@@ -336,7 +368,7 @@ class LayoutTest(testtools.TestCase):
         self.patch(bases.bring.room, 'make_room', lambda store, *sizes: (
             asked.append(sizes), store.remove('1' * 32)))
         self.hosts = ['there']
-        self.of_delta()
+        self.of_record()
         self.assertEqual([_KEY], self.here.store.keys())
         files = self.there.store.require(_KEY).manifest.files.values()
         self.assertEqual([(sum(file.size_bytes for file in files), 1 << 30)],
