@@ -1,17 +1,20 @@
 # Each target sets up what it needs; nothing has to be installed first.
 
-SUITES ?= static docs unit functional lifecycle cloud
+SUITES ?= static docs unit functional lifecycle upgrade cloud
 
 # Of make drills: which, a regular expression, and more for tests.drills
 DRILLS ?=
 DRILLS_ARGS ?=
+
+# Of make upgrade-test: which, a regular expression
+UPGRADES ?=
 
 # Of make fuzz: how long each target runs, and which; none: all
 SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test upgrade-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -20,6 +23,9 @@ help:
 	@echo 'make test       all checks and tests that this machine can run'
 	@echo '                (a part: make test SUITES="unit"; all: $(SUITES))'
 	@echo 'make cloud-test all tests of a cloud with two hosts on this machine'
+	@echo 'make upgrade-test'
+	@echo '                deltas on layouts of other releases, and what the'
+	@echo '                release before left, with a table; half an hour'
 	@echo 'make drills     fault drills: kill -9, full and broken disks and more,'
 	@echo '                with a table of what came of them; takes about an hour'
 	@echo '                (make drills DRILLS="killed|manifest")'
@@ -45,6 +51,10 @@ test:
 cloud-test:
 	@tools/setup.sh demo test cloud
 	@tools/test.sh cloud-all
+
+upgrade-test:
+	@tools/setup.sh demo test
+	.venv/bin/python -m tests.upgrade $(UPGRADES)
 
 drills:
 	@tools/setup.sh demo test drills

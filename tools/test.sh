@@ -13,8 +13,8 @@
 # under the License.
 
 # Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
-#                                lifecycle, cloud, cloud-all, memory,
-#                                functional-more)
+#                                lifecycle, upgrade, cloud, cloud-all,
+#                                memory, functional-more)
 #
 # Runs every suite named, also after one failed, and closes with the time that
 # each took and the count of tests that the runner recorded. Suites run beside
@@ -67,6 +67,13 @@ run_memory() {
 run_lifecycle() {
     guest_tests lifecycle lifecycle \
         --worker-file tests/lifecycle/workers.yaml
+}
+
+# The rest of tests/upgrade takes longer: make upgrade-test
+run_upgrade() {
+    mkdir "$RESULTS/upgrade"
+    stestr --repo-url "$RESULTS/upgrade" --test-path tests/upgrade \
+        run --serial tests.upgrade.test_layouts
 }
 
 # Usage: guest_tests SUITE FOLDER ARGUMENT...
