@@ -26,9 +26,9 @@ from nova_flexmem import guest
 
 BUSYBOX = '/bin/busybox'
 
-_APPLETS = ('sh', 'cat', 'chown', 'chroot', 'echo', 'grep', 'insmod', 'ln',
-            'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
-            'sleep', 'stat', 'switch_root', 'sync', 'tail')
+_APPLETS = ('sh', 'cat', 'chown', 'chroot', 'echo', 'find', 'grep', 'insmod',
+            'ln', 'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
+            'sleep', 'stat', 'switch_root', 'sync', 'tail', 'umount')
 _FOLDERS = ('.', 'bin', 'dev', 'modules', 'proc', 'run', 'sys')
 _INIT = os.path.join(os.path.dirname(guest.__file__), 'init')
 

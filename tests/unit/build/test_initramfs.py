@@ -24,8 +24,8 @@ from nova_flexmem import exception
 from nova_flexmem import guest
 
 _APPLETS = """\
-cat chown chroot echo grep insmod ln mkdir mount mv od poweroff readlink \
-rm sh sleep stat switch_root sync tail""".split()
+cat chown chroot echo find grep insmod ln mkdir mount mv od poweroff readlink \
+rm sh sleep stat switch_root sync tail umount""".split()
 
 _LISTING = '\n'.join([
     '.', 'bin', 'bin/busybox', *sorted(f'bin/{name}' for name in _APPLETS),

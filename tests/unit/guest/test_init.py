@@ -53,7 +53,7 @@ class InitTestCase(testtools.TestCase):
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         for name in ('sys', 'proc', 'dev', 'modules', 'bin'):
             (self.folder / name).mkdir()
-        # a guest has these programs and no others
+        # as in a guest; a shell that prefers its own needs none
         for applet in initramfs._APPLETS:
             (self.folder / 'bin' / applet).symlink_to(initramfs.BUSYBOX)
 
@@ -304,3 +304,91 @@ class FailureTest(InitTestCase):
                                'writes=nowhere; mount_delta', code=9)
         self.assertEqual('flexmem.writes=nowhere on the kernel command'
                          ' line\n', said)
+
+
+class LayoutNoteTest(InitTestCase):
+
+    def setUp(self):
+        super().setUp()
+        (self.folder / 'delta').mkdir()
+
+    def note(self, layout, before='', noted=None):
+        if noted is not None:
+            self.write('delta/layout', noted)
+        return self.run_script(f'layout={layout}\nread_note\n{before}\n'
+                               'note_layout')
+
+    def content(self):
+        self.assertEqual([self.folder / 'delta/layout'],
+                         list((self.folder / 'delta').iterdir()))
+        return (self.folder / 'delta/layout').read_text()
+
+    def test_first_use(self):
+        self.assertEqual('', self.note('a' * 32))
+        self.assertEqual('a' * 32 + '\n', self.content())
+
+    def test_same_layout(self):
+        self.assertEqual('', self.note('a', 'sync() { echo wrote; }', 'a\n'))
+        self.assertEqual('a\n', self.content())
+
+    def test_another_layout(self):
+        said = self.note('b', noted='a\n')
+        self.assertTrue(said.startswith(
+            'flexmem: this delta was last used on base layout a; it now lies'
+            ' on b\n'), said)
+        self.assertEqual('b\n', self.content())
+
+    def test_host_that_names_no_layout(self):
+        self.assertEqual('', self.note('', noted='a\n'))
+        self.assertEqual('a\n', self.content())
+
+    def test_writes_to_memory(self):
+        self.assertEqual('', self.note('a', 'writes=memory'))
+        self.assertEqual([], list((self.folder / 'delta').iterdir()))
+
+    def test_note_that_cannot_be_written(self):
+        said = self.note('b', 'mv() { return 1; }', 'a\n')
+        self.assertIn('flexmem: cannot write the layout to the delta\n', said)
+        self.assertEqual('a\n', (self.folder / 'delta/layout').read_text())
+
+
+class IndexEntryTest(InitTestCase):
+    """Names of index entries, most as kernels made them."""
+
+    _UUID = '1dc7d164-201a-4a65-abe6-c55573a7baad'
+    _HEX = _UUID.replace('-', '')
+
+    def find_number(self, name, before=''):
+        return self.run_script(
+            'find_number_by_path() { number=path; }\n'
+            f'base={self._UUID}\n{before}\nfind_number "/x/{name}"\n'
+            'echo "$number"').strip()
+
+    def test_linux_6_1_erofs(self):
+        self.assertEqual('62334', self.find_number(
+            f'00fb1d0001{self._HEX}7ef3000000000000'))
+
+    def test_linux_6_12_erofs(self):
+        self.assertEqual('62334', self.find_number(
+            f'00fb210081{self._HEX}000000007ef3000000000000'))
+        self.assertEqual(str((5 << 32) + 62334), self.find_number(
+            f'00fb210081{self._HEX}050000007ef3000000000000'))
+
+    def test_linux_6_1_ext4(self):
+        self.assertEqual('284', self.find_number(
+            f'00fb1d0001{self._HEX}1c01000000000000'))
+
+    def test_other_handles(self):
+        for name in (f'00fb1d0099{self._HEX}7ef3000000000000', 'x',
+                     f'00fb1d0001{self._HEX}$(reboot)', '00fb1d0001'):
+            self.assertIn(self.find_number(name), ('', 'path'), name)
+
+    def test_other_uuid(self):
+        name = f'00fb1d0001{"0" * 32}7ef3000000000000'
+        self.assertEqual('path', self.find_number(name))
+
+    def test_other_layout_of_the_same_uuid(self):
+        name = f'00fb1d0001{self._HEX}7ef3000000000000'
+        self.assertEqual('path', self.find_number(name, 'noted=a layout=b'))
+        for before in ('noted=a layout=a', 'noted=a', 'layout=b'):
+            self.assertEqual('62334', self.find_number(name, before))
