@@ -189,13 +189,12 @@ class Guest:
 
     def _write_initramfs(self, booted, init):
         path = pathlib.Path(self.folder, f'initramfs-{booted.release}')
-        path.unlink(missing_ok=True)
-        initramfs.build(path, booted.modules())
+        archive = initramfs.pack(booted.modules())
         if init is not None:
             # of two archives behind each other the kernel keeps the last
-            with path.open('ab') as f:
-                f.write(cpio.pack([('init', stat.S_IFREG | 0o755,
-                                    init.encode())]))
+            archive += cpio.pack([('init', stat.S_IFREG | 0o755,
+                                   init.encode())])
+        path.write_bytes(archive)
         return str(path)
 
 
