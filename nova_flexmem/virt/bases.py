@@ -26,6 +26,7 @@ from nova_flexmem.virt import bring
 from nova_flexmem.virt import imagebases
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import policy
+from nova_flexmem.virt import worker
 
 LOG = log.getLogger(__name__)
 
@@ -154,7 +155,11 @@ class Bases(imagebases.ImageBases):
         """
         store = self.store
         base = store.use(base.key, instance.uuid)
-        return domain.Boot.of(base, bootfiles.folder(store, base))
+        if bootfiles.are_ready(store, base.key):
+            return domain.Boot.of(base, bootfiles.folder(store, base))
+        # the package was replaced under a nova-compute that still runs
+        return domain.Boot.of(base, worker.call('check', self._group,
+                                                key=base.key))
 
     def release(self, instance):
         """Take back that an instance uses any base."""

@@ -82,7 +82,8 @@ def _verify(conf, folder):
 
 
 def _check(conf, key):
-    bootfiles.ensure(basestore.Store(conf.flexmem.store_path), key)
+    store = basestore.Store(conf.flexmem.store_path)
+    return bootfiles.folder(store, bootfiles.ensure(store, key))
 
 
 def _preflight(conf):

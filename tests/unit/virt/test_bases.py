@@ -379,3 +379,11 @@ class LayoutTest(testtools.TestCase):
         boot = self.here.use(self.here.store.require(_KEY), _INSTANCE)
         self.assertEqual(self.here.store.require(_KEY).file('kernel'),
                          boot.kernel)
+
+    def test_use_while_the_package_is_replaced(self):
+        """The worker's code is newer than that of this nova-compute."""
+        self.publish(self.here, _KEY, boot_id='that of the new package')
+        self.patch(bases.worker, 'call', lambda task, _group, key: (
+            f'/boot/{task}/{key}'))
+        boot = self.here.use(self.here.store.require(_KEY), _INSTANCE)
+        self.assertEqual(f'/boot/check/{_KEY}/kernel', boot.kernel)
