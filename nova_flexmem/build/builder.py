@@ -34,6 +34,7 @@ from nova_flexmem.build import roottree
 from nova_flexmem import exception
 from nova_flexmem.image import appliance as appliance_module
 from nova_flexmem.image import bootloader
+from nova_flexmem.image import imagebytes
 from nova_flexmem.image import kernel as kernel_module
 from nova_flexmem.image import operating_system
 from nova_flexmem.image import source as source_module
@@ -53,6 +54,8 @@ class Options:
     :ivar scope: who shares the base, any text; empty: everybody
     :ivar minimum_format: a base of an older format, if there is one, does not
         do
+    :ivar take_over: whether the build may use up an image that is in the
+        store's folder of downloads; its file is gone then
     """
 
     rootfs: str = 'auto'
@@ -63,6 +66,7 @@ class Options:
     scope: str = ''
     allow_backing_chain: bool = False
     minimum_format: int = 1
+    take_over: bool = False
 
     @classmethod
     def from_conf(cls, conf, **changes):
@@ -90,7 +94,7 @@ def build(store, image, options=Options(), progress=lambda *_: None):
     source = source_module.inspect(
         image, max_virtual_size_bytes=options.max_virtual_size_bytes,
         allow_backing_chain=options.allow_backing_chain)
-    sha256 = source_module.digest(
+    sha256 = imagebytes.digest(
         source, lambda part: progress('reading the image', part))
     image_key = basestore.image_key(sha256, options.rootfs, options.scope)
     with _locked(store, image_key, progress):
@@ -138,7 +142,7 @@ class _Build:
     """One build: what all of its steps need.
 
     :ivar source: the image, a source.Source
-    :ivar sha256: what source.digest returned of it
+    :ivar sha256: what imagebytes.digest returned of it
     :ivar folder: the folder to build in
     """
 
@@ -188,9 +192,12 @@ def _take_copy(build):
     # what the copy takes; the base is about as large as a rule
     _make_room(build, sum(sparse.written_bytes(path)
                           for path in build.source.chain))
-    copy = source_module.take(
+    downloads = build.store.folder('downloads')
+    copy = imagebytes.take(
         build.source, build.sha256, build.folder,
         timeout_s=build.options.timeout_s,
+        take_over=(build.options.take_over and
+                   os.path.dirname(build.source.path) == downloads),
         progress=lambda part: build.progress('copying the image', part))
     # what was inspected may have been another file of the same name
     source_module.inspect(copy, max_virtual_size_bytes=build.options
@@ -281,7 +288,8 @@ def _make_room(build, size_bytes):
     downloads = build.store.folder('downloads')
     downloaded_bytes = sum(
         os.stat(path).st_blocks * 512 for path in build.source.chain
-        if os.path.dirname(path) == downloads)
+        # not if the build has taken it over
+        if os.path.dirname(path) == downloads and os.path.exists(path))
     going_bytes = room.allocated_bytes(build.folder) + downloaded_bytes
     room.make_room(build.store, size_bytes - going_bytes,
                    build.options.max_store_size_bytes)

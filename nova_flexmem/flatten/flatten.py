@@ -32,6 +32,7 @@ from nova_flexmem.flatten import grow
 from nova_flexmem.flatten import merger as merger_module
 from nova_flexmem.flatten import revise
 from nova_flexmem.image import appliance as appliance_module
+from nova_flexmem.image import imagebytes
 from nova_flexmem.image import kernel
 from nova_flexmem.image import operating_system
 from nova_flexmem.image import source
@@ -144,7 +145,7 @@ class _Flatten:
 
     def run(self):
         before = self._states()
-        self._sha256 = source.digest(
+        self._sha256 = imagebytes.digest(
             self._image,
             lambda part: self._progress('reading the image', part))
         if self._options.image_sha256 not in (None, self._sha256):

@@ -18,8 +18,6 @@ the format, must see the same thing before any other program opens the file.
 
 import dataclasses
 import errno
-import fcntl
-import hashlib
 import json
 import os
 import signal
@@ -27,15 +25,11 @@ import stat
 import struct
 
 from oslo_utils.imageutils import format_inspector
+from oslo_utils import units
 
 from nova_flexmem import exception
-from nova_flexmem.image import sparse
 from nova_flexmem import process
 
-GIB = 1 << 30
-
-_CHUNK_BYTES = 4 << 20
-_FICLONE = 0x40049409  # linux/fs.h
 _MAX_CHAIN = 16
 _INFO_LIMITS = process.Limits(cpu_s=30)
 _CHECK_CODES = (0, 2, 3)  # clean, corruptions, leaked clusters only
@@ -88,10 +82,11 @@ def inspect(path, *, max_virtual_size_bytes, allow_backing_chain=False):
     info = _qemu_img('info', path, image_format, timeout_s=30)
     size = info['virtual-size']
     if size > max_virtual_size_bytes:
+        limit_gib = max_virtual_size_bytes / units.Gi
         raise exception.ImageRefused(
-            image=path, reason=f'its virtual size of {size / GIB:.1f} GiB is'
-            f' above the limit of {max_virtual_size_bytes / GIB:.0f} GiB;'
-            ' raise [flexmem] max_virtual_size_gib to build it')
+            image=path, reason=f'its virtual size of {size / units.Gi:.1f}'
+            f' GiB is above the limit of {limit_gib:.0f} GiB; raise [flexmem]'
+            ' max_virtual_size_gib to build it')
     chain = {path: (image_format, info)}
     while (below := info.get('full-backing-filename')) is not None:
         below = os.path.abspath(below)
@@ -115,54 +110,6 @@ def inspect(path, *, max_virtual_size_bytes, allow_backing_chain=False):
     return Source(path, image_format, size, tuple(chain))
 
 
-def digest(source, progress=None):
-    """Return the SHA-256 of an image, hexadecimal.
-
-    Of an image in several files, the SHA-256 of their digests.
-
-    :param progress: called with the fraction done, 0 to 1
-    :raises: ImageRefused if a file changes while it is read; BuildFailed if
-        one can't be read
-    """
-    try:
-        digests = [_read(path, progress=progress) for path in source.chain]
-    except OSError as e:
-        raise _unreadable(e.filename, e)
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256(''.join(digests).encode()).hexdigest()
-
-
-def take(source, expected, folder, *, timeout_s, progress=None):
-    """Take a private copy of an image, so that nobody can change it.
-
-    :param expected: what digest() returned
-    :param folder: where the copy goes
-    :returns: path of the copy, of the source's format; one file
-    :raises: ImageRefused if the image is not what it was; BuildFailed if it
-        can't be read; OSError if the copy can't be written or read
-    """
-    path = os.path.join(folder, f'image.{source.format}')
-    if len(source.chain) > 1:
-        process.write_disk('qemu-img', 'convert', '-f', source.format, '-O',
-                           source.format, source.path, path,
-                           size_bytes=source.virtual_size_bytes,
-                           timeout_s=timeout_s)
-        actual = digest(source, progress)
-    else:
-        try:
-            _copy(source.path, path)
-        except OSError as e:
-            if e.errno == errno.EIO:
-                digest(source)  # was it this file, or the copy?
-            raise
-        actual = _read(path, progress=progress)
-    if actual != expected:
-        raise exception.ImageRefused(
-            image=source.path, reason='it changed while it was read')
-    return path
-
-
 def _check_readable(path):
     try:
         mode = os.stat(path).st_mode
@@ -173,7 +120,7 @@ def _check_readable(path):
             pass
     except OSError as e:
         if e.errno == errno.EIO:
-            raise _unreadable(path, e)
+            raise unreadable(path, e)
         raise exception.ImageRefused(image=path, reason=e.strerror)
 
 
@@ -202,7 +149,7 @@ def _detect(path, allow_backing_chain):
         raise exception.ImageRefused(
             image=path, reason=f'not a usable disk image: {e}')
     except OSError as e:
-        raise _unreadable(path, e)
+        raise unreadable(path, e)
     if str(inspector) == 'qcow2':
         return 'qcow2'
     if os.path.getsize(path) == 0 or os.path.getsize(path) % 512:
@@ -251,61 +198,10 @@ def _qemu_img(command, path, image_format, **how):
                                     reason=f'qemu-img {command}: {reason}')
 
 
-def _copy(source, target):
-    """Copy a file, sharing its blocks where the filesystem can."""
-    with open(source, 'rb') as reading, open(target, 'xb') as writing:
-        try:
-            fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
-            return
-        except OSError as e:
-            if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV,
-                               errno.ENOTTY):
-                raise
-        os.truncate(writing.fileno(), os.fstat(reading.fileno()).st_size)
-        for offset, size in sparse.extents(reading.fileno()):
-            end = offset + size
-            os.lseek(writing.fileno(), offset, os.SEEK_SET)
-            while offset < end:
-                # not copy_file_range: it stays within one filesystem
-                copied = os.sendfile(writing.fileno(), reading.fileno(),
-                                     offset, min(_CHUNK_BYTES, end - offset))
-                if copied == 0:
-                    return  # cut short meanwhile; the digest will tell
-                offset += copied
+def unreadable(path, error):
+    """Return the BuildFailed of an OSError from a file of an image.
 
-
-def _read(path, progress=None):
-    """Return a file's SHA-256; see that it does not change meanwhile."""
-    sha256 = hashlib.sha256()
-    with open(path, 'rb') as f:
-        before = _state(f)
-        done = 0
-        # not to the end of a file that grows and grows
-        while done <= before[0] and (chunk := _chunk(f)):
-            sha256.update(chunk)
-            done += len(chunk)
-            if progress:
-                progress(done / max(done, before[0]))
-        if _state(f) != before:
-            raise exception.ImageRefused(
-                image=path, reason='it changed while it was read')
-    return sha256.hexdigest()
-
-
-def _chunk(f):
-    try:
-        return f.read(_CHUNK_BYTES)
-    except OSError as e:
-        e.filename = f.name  # the system names it only at open()
-        raise
-
-
-def _unreadable(path, error):
-    # not refused: that would be for good, and the image may be all right
+    It is no ImageRefused, which is for good: the image may be all right.
+    """
     return exception.BuildFailed(
         image=path, reason=f'{path} cannot be read: {error.strerror}')
-
-
-def _state(f):
-    status = os.fstat(f.fileno())
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

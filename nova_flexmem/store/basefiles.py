@@ -59,7 +59,7 @@ class Manifest:
     :ivar key: the base directory's name
     :ivar uuid: of the pfn superblock and of the root filesystem
     :ivar image_sha256: of the image's file; of a backing chain, see
-        source.digest
+        imagebytes.digest
     :ivar rootfs: the root filesystem, a driver of nova_flexmem.rootfs
     :ivar rootfs_size_bytes: of the root filesystem in root.pmem
     :ivar devices: the FlexMem devices that the kernel has drivers for

@@ -57,7 +57,7 @@ def image_key(image_sha256, rootfs, scope=''):
 
     Bases of format 1 have it as their key.
 
-    :param image_sha256: what source.digest returned
+    :param image_sha256: what imagebytes.digest returned
     :param rootfs: the root filesystem asked for
     :param scope: who shares the base; any text
     """

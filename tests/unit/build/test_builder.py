@@ -18,6 +18,7 @@ import testtools
 
 from nova_flexmem.build import builder
 from nova_flexmem import exception
+from nova_flexmem.image import imagebytes
 from nova_flexmem.image import source
 from nova_flexmem.store import basestore
 from tests.unit.image import samples
@@ -33,7 +34,7 @@ class FailedTest(testtools.TestCase):
         self.store = basestore.Store(self.useFixture(fixtures.TempDir()).path)
         self.patch(source, 'inspect', lambda path, **_options: source.Source(
             path, 'raw', 512, (path,)))
-        self.patch(source, 'digest', lambda *_args: '0' * 64)
+        self.patch(imagebytes, 'digest', lambda *_args: '0' * 64)
 
     def build(self):
         with mock.patch.object(builder, '_run', autospec=True,
@@ -71,7 +72,7 @@ class PublishedTest(testtools.TestCase):
             path, 'raw', 512, (path,)))
         samples.publish(self.store, 'a' * 32)
         manifest = self.store.require('a' * 32).manifest
-        self.patch(source, 'digest', lambda *_args: manifest.image_sha256)
+        self.patch(imagebytes, 'digest', lambda *_args: manifest.image_sha256)
         self.options = builder.Options(rootfs=manifest.rootfs)
 
     def test_it_is_taken(self):

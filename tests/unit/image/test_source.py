@@ -10,74 +10,22 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import errno
 import os
 import random
-import shutil
 import signal
-import subprocess
 import unittest
 
 import fixtures
-import testtools
 
 from nova_flexmem import exception
 from nova_flexmem.image import source
-from nova_flexmem.image import sparse
-from nova_flexmem import process
+from tests.unit.image import diskimages
 
-MIB = 1 << 20
-
-
-#: A file that opens well, and gives EIO as soon as it is read.
-_BAD_DISK = '/proc/self/mem'
+MIB = diskimages.MIB
+_BAD_DISK = diskimages.BAD_DISK
 
 
-class SourceTest(testtools.TestCase):
-
-    def setUp(self):
-        super().setUp()
-        if not process.available('qemu-img'):
-            self.skipTest('qemu-img is not installed')
-        self.useFixture(fixtures.FakeLogger())
-        self.folder = self.useFixture(fixtures.TempDir()).path
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def write(self, name, content):
-        with open(self.path(name), 'wb') as f:
-            f.write(content)
-        return self.path(name)
-
-    def qemu_img(self, *words):
-        subprocess.run(['qemu-img', *words], check=True, timeout=60)
-
-    def qcow2(self, name, content=b'data' * 4096, *options):
-        """Make a qcow2 image with some content."""
-        raw = self.write('content.raw', content)
-        self.qemu_img('convert', '-f', 'raw', '-O', 'qcow2', *options, raw,
-                      self.path(name))
-        return self.path(name)
-
-    def overlay(self, name, below, below_format='qcow2', *more):
-        """Make a qcow2 image that stands on another, which may be missing."""
-        self.qemu_img('create', '-q', '-u', '-f', 'qcow2', '-F', below_format,
-                      '-b', below, *more, self.path(name), '1M')
-        return self.path(name)
-
-    def inspect(self, path, limit=MIB, **how):
-        return source.inspect(path, max_virtual_size_bytes=limit, **how)
-
-    def assert_refused(self, path, cause, named=None, **how):
-        e = self.assertRaises(exception.ImageRefused, self.inspect, path,
-                              **how)
-        self.assertTrue(str(e).startswith(f'{named or path}: '), str(e))
-        self.assertIn(cause, str(e))
-        self.assertNotIn('\n', str(e))
-
-
-class InspectTest(SourceTest):
+class InspectTest(diskimages.DiskImagesTestCase):
 
     def test_raw(self):
         path = self.write('disk', bytes(4096))
@@ -119,7 +67,7 @@ class InspectTest(SourceTest):
         self.assert_refused(path, 'max_virtual_size_gib', limit=1 << 37)
 
 
-class RefusedTest(SourceTest):
+class RefusedTest(diskimages.DiskImagesTestCase):
 
     def test_not_there(self):
         self.assert_refused(self.path('none'), 'No such file')
@@ -248,7 +196,7 @@ class RefusedTest(SourceTest):
         self.assert_refused(path, '')
 
 
-class ChainTest(SourceTest):
+class ChainTest(diskimages.DiskImagesTestCase):
 
     def inspect(self, path, limit=MIB, allow_backing_chain=True):
         return super().inspect(path, limit,
@@ -318,142 +266,3 @@ class ChainTest(SourceTest):
         below = self.qcow2('below', random.Random(1).randbytes(MIB))
         os.truncate(below, os.path.getsize(below) - 65536)
         self.assert_refused(self.overlay('top', below), '', named=below)
-
-
-class TakeTest(SourceTest):
-
-    def take(self, found, expected=None):
-        folder = self.useFixture(fixtures.TempDir()).path
-        return source.take(found, expected or source.digest(found), folder,
-                           timeout_s=60)
-
-    def test_copy_is_the_same_and_as_sparse(self):
-        path = self.path('disk')
-        with open(path, 'wb') as f:
-            f.truncate(64 * MIB)
-            f.seek(32 * MIB)
-            f.write(b'in the middle')
-        copy = self.take(self.inspect(path, 64 * MIB))
-        self.assertNotEqual(path, copy)
-        with open(path, 'rb') as a, open(copy, 'rb') as b:
-            self.assertEqual(a.read(), b.read())
-        self.assertLess(sparse.written_bytes(copy), MIB)
-
-    def test_copy_of_a_whole_file(self):
-        content = random.Random(2).randbytes(6 * MIB)
-        path = self.write('disk', content)
-        with open(self.take(self.inspect(path, 64 * MIB)), 'rb') as f:
-            self.assertEqual(content, f.read())
-
-    def test_chain_becomes_one_file(self):
-        content = random.Random(3).randbytes(MIB)
-        self.qcow2('below', content)
-        found = self.inspect(self.overlay('top', self.path('below')),
-                             allow_backing_chain=True)
-        copy = self.take(found)
-        shutil.rmtree(self.folder)
-        os.mkdir(self.folder)  # nothing of the chain is left
-        self.assertEqual((copy,), self.inspect(copy).chain)
-        self.qemu_img('convert', '-f', 'qcow2', '-O', 'raw', copy,
-                      self.path('raw'))
-        with open(self.path('raw'), 'rb') as f:
-            self.assertEqual(content, f.read())
-
-    def test_other_content_meanwhile(self):
-        path = self.write('disk', bytes(4096))
-        found = self.inspect(path)
-        expected = source.digest(found)
-        self.write('disk', b'other'.ljust(4096))
-        e = self.assertRaises(exception.ImageRefused, self.take, found,
-                              expected)
-        self.assertIn(path, str(e))
-        self.assertIn('changed while it was read', str(e))
-
-    def test_layer_below_changes_meanwhile(self):
-        below = self.qcow2('below')
-        found = self.inspect(self.overlay('top', below),
-                             allow_backing_chain=True)
-        expected = source.digest(found)
-        self.qcow2('below', b'else' * 4096)
-        self.assertRaises(exception.ImageRefused, self.take, found, expected)
-
-    def test_cut_short_meanwhile(self):
-        path = self.write('disk', bytes(4096))
-        found = self.inspect(path)
-        expected = source.digest(found)
-        os.truncate(path, 512)
-        self.assertRaises(exception.ImageRefused, self.take, found, expected)
-
-    def test_bad_sectors_of_image_and_of_store(self):
-        def broken(*_args):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        good = source.Source(self.write('good', b'data' * 128), 'raw', 512,
-                             (self.path('good'),))
-        bad = source.Source(_BAD_DISK, 'raw', 512, (_BAD_DISK,))
-        self.patch(source, '_copy', broken)
-        for found, error in ((bad, exception.BuildFailed), (good, OSError)):
-            e = self.assertRaises(error, source.take, found, '0' * 64,
-                                  self.folder, timeout_s=60)
-            self.assertIn('Input/output error', str(e))
-
-    def test_copy_that_can_not_be_read(self):
-        found = self.inspect(self.write('good', b'data' * 128))
-        expected = source.digest(found)
-        self.patch(source, '_copy',
-                   lambda _path, copy: os.symlink(_BAD_DISK, copy))
-        e = self.assertRaises(OSError, source.take, found, expected,
-                              self.folder, timeout_s=60)
-        self.assertIn(self.path('image.raw'), str(e))
-
-    def test_filesystem_that_shares_no_blocks(self):
-        content = random.Random(4).randbytes(MIB)
-        path = self.write('disk', content)
-        for error in (95, 25, 22, 18):  # as ioctl_ficlone(2) has them
-            def refuse(*_args, error=error):
-                raise OSError(error, os.strerror(error))
-
-            with fixtures.MonkeyPatch('fcntl.ioctl', refuse):
-                with open(self.take(self.inspect(path)), 'rb') as f:
-                    self.assertEqual(content, f.read())
-
-
-class DigestTest(SourceTest):
-
-    def test_changing_while_it_is_read(self):
-        path = self.write('disk', bytes(MIB))
-
-        def change(_part):
-            with open(path, 'ab') as f:
-                f.write(b'more')
-
-        e = self.assertRaises(exception.ImageRefused, source.digest,
-                              self.inspect(path), change)
-        self.assertIn(path, str(e))
-        self.assertIn('changed while it was read', str(e))
-
-    def test_bad_sectors(self):
-        e = self.assertRaises(
-            exception.BuildFailed, source.digest,
-            source.Source(_BAD_DISK, 'raw', MIB, (_BAD_DISK,)))
-        self.assertIn(_BAD_DISK, str(e))
-
-    def test_same_content_same_digest(self):
-        one = self.inspect(self.write('one', b'x' * 512))
-        two = self.inspect(self.write('two', b'x' * 512))
-        self.assertEqual(source.digest(one), source.digest(two))
-
-    def test_any_layer_counts(self):
-        below = self.qcow2('below')
-        found = self.inspect(self.overlay('top', below),
-                             allow_backing_chain=True)
-        before = source.digest(found)
-        self.qcow2('below', b'else' * 4096)
-        self.assertNotEqual(before, source.digest(found))
-
-    def test_progress_ends_at_one(self):
-        parts = []
-        source.digest(self.inspect(self.write('disk', bytes(9 * MIB)),
-                                   64 * MIB), parts.append)
-        self.assertEqual(sorted(parts), parts)
-        self.assertEqual(1.0, parts[-1])
