@@ -67,7 +67,7 @@ def _build(conf, image, image_format, scope, rootfs, name, minimum_format):
     builder.clean(store)
     base, new = builder.build(
         store, image, builder.Options.from_conf(
-            conf, scope=scope, rootfs=rootfs,
+            conf, scope=scope, rootfs=rootfs, take_over=True,
             minimum_format=minimum_format))
     if base.manifest.image_format != image_format:
         raise exception.ImageRefused(
