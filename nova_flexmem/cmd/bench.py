@@ -27,6 +27,7 @@ from nova_flexmem.bench import results
 from nova_flexmem.bench import workloads
 from nova_flexmem.cmd import arguments
 from nova_flexmem.cmd import benchmark
+from nova_flexmem.cmd import cells
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.store import basestore
 
@@ -106,7 +107,7 @@ class Compare(lister.Lister):
         rows = compare.rows(a, b)
         for difference in compare.differences(a, b):
             self.app.stderr.write(f'{difference}\n')
-        return compare.COLUMNS, rows
+        return compare.COLUMNS, cells.shown(rows, parsed_args.formatter)
 
 
 def _size(text):

@@ -20,6 +20,7 @@ from cliff import lister
 from nova_flexmem.bench import report
 from nova_flexmem.bench import table
 from nova_flexmem.cmd import arguments
+from nova_flexmem.cmd import cells
 from nova_flexmem.cmd import progress
 from nova_flexmem.cmd import signals
 
@@ -65,11 +66,12 @@ class Benchmark(lister.Lister):
         guest = arguments.guest_options(parsed_args, self.app.conf)
         with progress.Progress(self.app.stderr) as reporter:
             image = arguments.image(parsed_args, self.app.conf, reporter)
-            found = self.measure(parsed_args, image, guest, reporter)
+            results = self.measure(parsed_args, image, guest, reporter)
         if parsed_args.report:
-            path = report.write(found, parsed_args.report)
-            self.app.stderr.write(f'the report is {path}\n')
-        return table.columns(found), table.rows(found)
+            path = report.write(results, parsed_args.report)
+            self.app.stderr.write(f'The report is {path}.\n')
+        return table.columns(results), cells.shown(table.rows(results),
+                                                   parsed_args.formatter)
 
 
 def counts(text):

@@ -21,6 +21,7 @@ from cliff import lister
 from oslo_utils import units
 
 from nova_flexmem.cmd import arguments
+from nova_flexmem.cmd import cells
 from nova_flexmem.cmd import progress
 from nova_flexmem.cmd import signals
 from nova_flexmem.demo import chart
@@ -52,12 +53,12 @@ class Demo(lister.Lister):
         return parser
 
     def run(self, parsed_args):
-        self._failures: list[str] = []
         signals.clean_up_on_signals()
         status = super().run(parsed_args)
-        for failure in self._failures:
-            self.app.stderr.write(f'{failure}\n')
-        return 1 if self._failures else status
+        # what is to be read last comes after the table
+        for sentence in self._sentences:
+            self.app.stderr.write(f'{sentence}\n')
+        return 1 if self._failed else status
 
     def take_action(self, parsed_args):
         chart.prepare(parsed_args.output)
@@ -69,11 +70,16 @@ class Demo(lister.Lister):
             stock, flexmem = demo.run(
                 arguments.image(parsed_args, self.app.conf, reporter),
                 options, parsed_args.work, reporter)
-        self._write(parsed_args.output, stock, flexmem, options)
-        self._failures = report.failures(flexmem)
-        return report.COLUMNS, report.rows(stock, flexmem)
+        picture = self._write(parsed_args.output, stock, flexmem, options)
+        failures = report.failures(flexmem)
+        self._failed = bool(failures)
+        self._sentences = [*failures, f'The picture is {picture}.',
+                           report.gain(stock, flexmem)]
+        return report.COLUMNS, cells.shown(report.rows(stock, flexmem),
+                                           parsed_args.formatter)
 
     def _write(self, folder, stock, flexmem, options):
+        """Write the results and the picture; returns the picture's path."""
         with open(os.path.join(folder, 'results.json'), 'w',
                   encoding='ascii') as f:
             json.dump({'options': dataclasses.asdict(options),
@@ -85,4 +91,4 @@ class Demo(lister.Lister):
                    f' ({options.guest.ram_mib} MiB RAM each,'
                    f' {options.read_bytes // units.Mi} MiB of image files'
                    ' read)')
-        self.app.stderr.write(f'the picture is {picture}\n')
+        return picture

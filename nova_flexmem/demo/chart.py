@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The demo's picture: host memory by number of guests, stacked."""
+"""The demo's picture: host memory by number of guests."""
 
 import os
 import tempfile
@@ -25,6 +25,9 @@ _PARTS = (('base, shared once', '#2a9d8f'),
           ('guest RAM, other', '#457b9d'),
           ('guest RAM, page cache', '#e76f51'))
 _BAR_WIDTH = 0.38
+
+#: The number of guests up to which the picture extrapolates.
+EXTRAPOLATED_TO = 16
 
 
 def prepare(folder):
@@ -50,7 +53,7 @@ def prepare(folder):
 
 
 def draw(path, stock, flexmem, title):
-    """Draw a PNG.
+    """Draw a PNG: what was measured, and what more guests would take.
 
     :param path: in a folder that prepare() has seen to
     :param stock: KindFigures of the stock guests
@@ -59,7 +62,21 @@ def draw(path, stock, flexmem, title):
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot
-    figure, axes = pyplot.subplots(figsize=(9, 5.2), layout='constrained')
+    figure, (bars, lines) = pyplot.subplots(
+        1, 2, figsize=(13, 5.2), layout='constrained')
+    figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+    _draw_bars(bars, stock, flexmem)
+    _draw_lines(lines, stock, flexmem)
+    for axes in (bars, lines):
+        axes.set_ylabel('host memory in MiB')
+        axes.margins(y=0.15)
+        axes.spines[['top', 'right']].set_visible(False)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw_bars(axes, stock, flexmem):
+    """Draw what the first guest takes, the first two, and so on."""
     numbers = range(1, len(stock.guests) + 1)
     for name, kind, side in (('stock', stock, -1), ('FlexMem', flexmem, 1)):
         places = [number + side * (_BAR_WIDTH / 2 + 0.02)
@@ -76,13 +93,35 @@ def draw(path, stock, flexmem, title):
                           va='bottom', fontsize=9)
     axes.set_xticks(numbers, [f'{number} VM{"s" * (number > 1)}'
                               for number in numbers])
-    axes.set_ylabel('host memory in MiB')
-    axes.set_title(title, loc='left', fontsize=11)
-    axes.margins(y=0.15)
-    axes.spines[['top', 'right']].set_visible(False)
+    axes.set_title('measured', loc='left', fontsize=10)
     axes.legend(reverse=True, frameon=False, loc='upper left')
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+
+
+def _draw_lines(axes, stock, flexmem):
+    """Draw the sums, and on to more guests by what each further one takes."""
+    measured = range(1, len(stock.guests) + 1)
+    further = range(measured[-1], max(EXTRAPOLATED_TO, measured[-1]) + 1)
+    for name, kind, colour in (('stock', stock, '#e76f51'),
+                               ('FlexMem', flexmem, '#2a9d8f')):
+        sums = [sum(parts(kind, number)) for number in measured]
+        slope = kind.marginal_bytes / units.Mi
+        axes.plot(measured, sums, 'o-', color=colour,
+                  label=f'{name}, measured')
+        if len(further) > 1:
+            line = [sums[-1] + slope * (number - measured[-1])
+                    for number in further]
+            axes.plot(further, line, '--', color=colour,
+                      label=f'{name}, extrapolated: {slope:.0f} MiB for each'
+                      ' further VM')
+            sums = line
+        axes.annotate(f'{sums[-1]:.0f}', (further[-1], sums[-1]), (5, 0),
+                      textcoords='offset points', va='center', fontsize=9)
+    axes.set_xlabel('VMs')
+    axes.set_xticks(range(1, further[-1] + 1))
+    axes.set_ylim(bottom=0)
+    axes.set_title('measured (dots), extrapolated (dashes)', loc='left',
+                   fontsize=10)
+    axes.legend(frameon=False, loc='upper left')
 
 
 def parts(kind, number):

@@ -76,7 +76,8 @@ def _measure(kind, ready, root_pmem, options, progress):
             guest = stack.enter_context(ready.guest(kind, name))
             guest.wait_shell()
             multi_user_s = guest.wait_multi_user()
-            progress(f'{name}: multi-user after {multi_user_s:.1f} s; reading')
+            progress(f'{name}: reading files (the boot took'
+                     f' {multi_user_s:.1f} s)')
             before = workload.page_cache(guest.meminfo())
             workload.choose_files(guest, options.read_bytes)
             reading = workload.read_files(guest)

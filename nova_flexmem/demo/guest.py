@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A running guest of the demo: power, control shell, and what it says."""
+"""A running guest of the demo: its power, its control shell, its state."""
 
 import dataclasses
 import os
@@ -20,6 +20,7 @@ import typing
 
 import libvirt
 
+from nova_flexmem.demo import cloudinit
 from nova_flexmem.demo import shell
 from nova_flexmem import exception
 from nova_flexmem.host import memory
@@ -126,13 +127,32 @@ class Guest:
 
         :returns: seconds from power-on to multi-user.target on the host's
             clock; after a reboot from inside they count from its request
+        :raises: DemoFailed if the guest did not get there, or has a config
+            drive that cloud-init did not use
         """
         entered_us, uptime_s = self.output(_MULTI_USER).split()
         now = time.monotonic()
         if entered_us == '0':
             raise self._failed('it never reached multi-user.target')
         ago_s = float(uptime_s) - int(entered_us) / 1e6
+        if os.path.exists(self._folder.config_drive):
+            self._check_cloud_init()
         return now - ago_s - self._power_on
+
+    def _check_cloud_init(self):
+        """See that cloud-init used the config drive in this boot.
+
+        Its result file is read, and its program is only run if something is
+        wrong: Python would fill the page cache that is measured.
+        """
+        missing, text = self.run(f'cat {cloudinit.RESULT}')
+        why = None if missing else cloudinit.fault(text)
+        if missing or why:
+            _code, status = self.run('cloud-init status --long')
+            status = ' '.join(status.split())
+            raise self._failed(
+                'cloud-init did not run with the config drive:'
+                f' {why or "it left no result"}; its status: {status}')
 
     def system_state(self):
         """Return the SystemState when the boot has ended."""
@@ -217,6 +237,6 @@ class Guest:
 
     def _failed(self, why):
         lines = [line for line in self.console.splitlines() if line.strip()]
-        said = ' | '.join(lines[-_CONSOLE_LINES:]) or 'nothing'
+        end = ' | '.join(lines[-_CONSOLE_LINES:]) or 'nothing'
         return exception.DemoFailed(
-            reason=f'guest {self.name}: {why}; its console ends: {said}')
+            reason=f'guest {self.name}: {why}; its console ends: {end}')

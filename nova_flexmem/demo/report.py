@@ -71,7 +71,7 @@ def rows(stock, flexmem):
 
 
 def failures(flexmem):
-    """Return what a FlexMem guest may not do and did, sentences."""
+    """Return sentences on FlexMem guests that hold files of their image."""
     return [
         f'the page cache of FlexMem guest {number} holds'
         f' {guest.page_cache_after.files_bytes / units.Mi:.1f} MiB of files'
@@ -80,6 +80,34 @@ def failures(flexmem):
         for number, guest in enumerate(flexmem.guests, 1)
         if guest.page_cache_after.files_bytes
         > LIMIT * guest.reading.size_bytes]
+
+
+def gain(stock, flexmem):
+    """Return in a sentence what FlexMem gained, or that it gained nothing."""
+    before, after = stock.marginal_bytes, flexmem.marginal_bytes
+    each = (f'{after / units.Mi:.0f} MiB of host memory with FlexMem,'
+            f' {before / units.Mi:.0f} MiB without')
+    if after >= before:
+        return ('FlexMem saves no memory with this image: each further VM'
+                f' takes {each}.')
+    count = _saves_from(stock, flexmem)
+    return (f'FlexMem saves {1 - after / before:.0%} of the memory of each'
+            f' further VM of this image ({each}); with the base, which is in'
+            ' memory once, it takes less in all from'
+            f' {count} VM{"s" * (count > 1)} on.')
+
+
+def _saves_from(stock, flexmem):
+    """Return the number of guests from which FlexMem takes less in all.
+
+    Each further guest takes as much as the measured ones do.
+    """
+    base_bytes, before, after = (
+        flexmem.shared_bytes[0], stock.guests[0].usage.private_bytes,
+        flexmem.guests[0].usage.private_bytes)
+    surplus = base_bytes + after - before
+    saved = stock.marginal_bytes - flexmem.marginal_bytes
+    return 1 if surplus < 0 else 2 + int(surplus // saved)
 
 
 def row(name, unit, stock, flexmem):

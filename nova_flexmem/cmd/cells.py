@@ -1,0 +1,26 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The cells of tables of figures."""
+
+
+def shown(rows, formatter):
+    """Return rows as a formatter shows them: a dash where there is no value.
+
+    :param rows: tuples, with None where there is no value
+    :param formatter: its name; programs that read JSON or CSV get None
+    """
+    if formatter != 'table':
+        return rows
+    return [tuple('-' if value is None else value for value in row)
+            for row in rows]
