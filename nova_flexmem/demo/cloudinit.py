@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """What cloud-init in a guest reports of a boot.
 
 The file is written at the end of each boot; cloud-init's documentation
@@ -20,6 +19,15 @@ describes it under "Reported status".
 import json
 
 RESULT = '/run/cloud-init/result.json'
+
+#: Shows the file. cloud-init may end after multi-user.target; where it was
+#: disabled, as it found no config drive, it ends never.
+SHOW_RESULT = f'''
+for second in $(seq 300); do
+    if [ -s {RESULT} ] || [ -e /run/cloud-init/disabled ]; then break; fi
+    sleep 1
+done
+cat {RESULT}'''
 
 #: The beginning of what cloud-init calls the config drive.
 _DATASOURCE = 'DataSourceConfigDrive'

@@ -145,7 +145,7 @@ class Guest:
         Its result file is read, and its program is only run if something is
         wrong: Python would fill the page cache that is measured.
         """
-        missing, text = self.run(f'cat {cloudinit.RESULT}')
+        missing, text = self.run(cloudinit.SHOW_RESULT, timeout_s=600)
         why = None if missing else cloudinit.fault(text)
         if missing or why:
             _code, status = self.run('cloud-init status --long')

@@ -57,6 +57,28 @@ class GuestTest(testtools.TestCase):
         self.answers('15300000\n15.50\n')
         self.assertAlmostEqual(0.3, self.guest.wait_multi_user(), delta=0.15)
 
+    def config_drive(self, *answers):
+        """Have a guest with a config drive answer, and wait for its boot."""
+        open(self.folder.config_drive, 'w').close()
+        self.guest.start()
+        self.shell.run.side_effect = [(0, '1000\n0.001\n'), *answers]
+        return self.guest.wait_multi_user()
+
+    def test_a_config_drive_that_cloud_init_used(self):
+        self.assertGreater(5, self.config_drive(
+            (0, '{"v1": {"datasource": "DataSourceConfigDrive",'
+                ' "errors": []}}')))
+
+    def test_a_config_drive_that_cloud_init_did_not_use(self):
+        for answer, cause in (
+                ((1, 'cat: no such file'), 'it left no result'),
+                ((0, '{"v1": {"datasource": "DataSourceNone",'
+                     ' "errors": []}}'), 'DataSourceNone')):
+            e = self.assertRaises(exception.DemoFailed, self.config_drive,
+                                  answer, (0, 'status: disabled\n'))
+            for part in ('flexmem-1-stock-1', cause, 'status: disabled'):
+                self.assertIn(part, str(e))
+
     def test_multi_user_that_was_never_reached(self):
         self.guest.start()
         self.answers('0\n15.50\n')

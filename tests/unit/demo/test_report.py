@@ -106,3 +106,41 @@ class ChartTest(testtools.TestCase):
             chart.draw(path, _stock(), _flexmem(), 'Host memory')
             with open(path, 'rb') as f:
                 self.assertEqual(b'\x89PNG\r\n\x1a\n', f.read(8))
+
+
+class GainTest(testtools.TestCase):
+
+    def kinds(self, stock_mib, flexmem_mib, base_mib, guests=3):
+        """Return figures in which each guest of a kind takes as much."""
+        return (figures.KindFigures(
+            guests=[_guest(ram_mib=stock_mib - 49, cache_mib=90,
+                           multi_user_s=20.0)] * guests,
+            shared_bytes=[0] * guests, available_lost_bytes=0),
+            figures.KindFigures(
+                guests=[_guest(ram_mib=flexmem_mib - 49, cache_mib=1,
+                               multi_user_s=10.0)] * guests,
+                shared_bytes=[base_mib * _MIB] * guests,
+                available_lost_bytes=0))
+
+    def test_share_and_number_of_guests(self):
+        for base_mib, words in ((90, 'from 1 VM on'), (100, 'from 2 VMs on'),
+                                (250, 'from 3 VMs on'),
+                                (300, 'from 4 VMs on')):
+            stock, flexmem = self.kinds(200, 100, base_mib)
+            sentence = report.gain(stock, flexmem)
+            self.assertIn(words, sentence, base_mib)
+            self.assertIn('saves 50% of the memory', sentence)
+            # it counts as the guests themselves do
+            number = int(words.split()[1])
+            for count in (number - 1, number):
+                self.assertEqual(
+                    count == number,
+                    base_mib + 100 * count < 200 * count, base_mib)
+
+    def test_nothing(self):
+        self.assertIn('saves no memory',
+                      report.gain(*self.kinds(100, 100, 50)))
+
+    def test_one_guest(self):
+        self.assertIn('saves 50%', report.gain(
+            *self.kinds(200, 100, 50, guests=1)))
