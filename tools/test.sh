@@ -124,17 +124,15 @@ one_after_the_other() {
 # Those in one line use the same things; those of several lines nothing in
 # common but the processors and libvirt
 beside_each_other() {
-    local suite guests=() nova=() others=() lines=()
+    local suite guests=() others=() lines=()
     for suite in "$@"; do
         case $suite in
-        functional*) guests+=("$suite") ;;
-        lifecycle | cloud*) nova+=("$suite") ;;
+        functional* | lifecycle | cloud*) guests+=("$suite") ;;
         *) others+=("$suite") ;;
         esac
     done
     set -m # an interrupt is for all of a line, and ignored by none
     one_after_the_other "${guests[@]}" < /dev/null & lines+=($!)
-    one_after_the_other "${nova[@]}" < /dev/null & lines+=($!)
     one_after_the_other "${others[@]}" < /dev/null & lines+=($!)
     # those that have ended are no longer there
     trap 'kill -INT -- "${lines[@]/#/-}" 2> /dev/null' INT TERM
