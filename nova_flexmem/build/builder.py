@@ -100,7 +100,7 @@ def build(store, image, options=Options(), progress=lambda *_: None):
     with _locked(store, image_key, progress):
         published = store.built_from(sha256, options.rootfs, options.scope,
                                      options.minimum_format)
-        if published is not None and store.is_whole(published.key):
+        if published is not None:
             return published, False
         with store.build_folder(image_key) as folder:
             try:

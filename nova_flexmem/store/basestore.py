@@ -122,23 +122,25 @@ class Store(users.UsedBases, names.NamedBases):
 
     def built_from(self, image_sha256, rootfs_asked, scope='',
                    minimum_format=1):
-        """Return the base that an image was built into, or None.
+        """Return a whole base that an image was built into, or None.
 
         Of several layouts, the one with the most users; of these, the newest.
+        Its bytes are read unless it is known to be whole.
 
         :param rootfs_asked: the setting of [flexmem] rootfs
         """
         old_key = image_key(image_sha256, rootfs_asked, scope)
-        return max(
-            (base for base in self.usable()
-             if base.manifest.format >= minimum_format and (
-                 base.key == old_key or
-                 (base.manifest.image_sha256, base.manifest.scope)
-                 == (image_sha256, scope) and base.manifest.format > 1 and
-                 rootfs_asked in (base.manifest.rootfs_asked,
-                                  base.manifest.rootfs))),
-            key=lambda base: (len(self.recorded_users(base.key)),
-                              base.manifest.built_at), default=None)
+        bases = [
+            base for base in self.usable()
+            if base.manifest.format >= minimum_format and (
+                base.key == old_key or
+                (base.manifest.image_sha256, base.manifest.scope)
+                == (image_sha256, scope) and base.manifest.format > 1 and
+                rootfs_asked in (base.manifest.rootfs_asked,
+                                 base.manifest.rootfs))]
+        bases.sort(key=lambda base: (len(self.recorded_users(base.key)),
+                                     base.manifest.built_at), reverse=True)
+        return next((base for base in bases if self.is_whole(base.key)), None)
 
     def publish(self, folder, key):
         """Make a finished base directory appear under its key, at once.

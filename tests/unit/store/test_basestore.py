@@ -210,9 +210,18 @@ class BuiltFromTest(StoreTest):
         self.assertEqual(_A, self.store.built_from(self._IMAGE, 'auto').key)
 
     def test_a_damaged_one_is_passed_over(self):
-        self.publish(_A)
-        samples.truncate(self.store, _A, basefiles.MANIFEST, 10)
-        self.assertIsNone(self.store.built_from(self._IMAGE, 'auto'))
+        for damage in (
+                lambda: self.flip(_A, basefiles.ROOT_PMEM),
+                lambda: samples.truncate(self.store, _A, basefiles.MANIFEST,
+                                         10)):
+            self.publish(_A)
+            self.store.use(_A, _USER)
+            damage()
+            self.assertIsNone(self.store.built_from(self._IMAGE, 'auto'))
+            self.publish(_AB, content=b'another layout')
+            self.assertEqual(_AB,
+                             self.store.built_from(self._IMAGE, 'auto').key)
+            self.store.remove(_AB)
 
 
 class FindTest(StoreTest):
