@@ -42,7 +42,7 @@ _ODD_FILES = r"""
     setfacl -m u:7:r tree/0/1
     chown 7:8 tree/0/2
     chmod 4755 tree/0/3
-    touch -d @1e9 tree/1/1
+    touch -d @1000000000 tree/1/1
     truncate -s 5M hole
 """
 
