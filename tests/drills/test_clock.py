@@ -86,7 +86,7 @@ class ClockTest(harness.DrillTestCase):
             for key in removed:
                 removed[key] += key not in store.keys()
             # what is of use is used on, by processes that know the new time
-            basestore.Store(store.path).check(_USED)
+            basestore.Store(store.path).ensure_verified(_USED)
         self.figures(jumps=' '.join(_JUMPS).replace('+', 'plus ')
                      .replace('-', 'minus '),
                      removed_in_use=removed[_USED],
