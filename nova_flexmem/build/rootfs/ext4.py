@@ -60,7 +60,8 @@ class Ext4(rootfs.RootFilesystem):
             f' -m 0 -O {_FEATURES}'
             f' -E hash_seed={_HASH_SEED},root_owner=0:0,nodiscard,'
             'assume_storage_prezeroed=1,num_backup_sb=0'
-            f' -U {uuidlib.UUID(int=0)} -d /sysroot {device} {blocks}')
+            f' -U {uuidlib.UUID(int=0)} -d /sysroot {device} {blocks}\n'
+            + _fixed_change_time(device, '/etc/fstab'))
 
     def size_in(self, superblock):
         if struct.unpack_from('<H', superblock, 56)[0] != _MAGIC:
@@ -74,3 +75,16 @@ class Ext4(rootfs.RootFilesystem):
 
 def _inodes(content):
     return content.inodes + 64  # ext4's own, and lost+found
+
+
+def _fixed_change_time(device, path):
+    """Return a script that gives a file laid over the image's a fixed ctime.
+
+    It was made during the build; no program can set that time of a file.
+    """
+    return f"""
+        if grep -q ' /sysroot{path} ' /proc/mounts; then
+            printf '%s\\n' 'set_inode_field {path} ctime @{_EPOCH}' \\
+                'set_inode_field {path} ctime_extra 0' > /tmp/fixed
+            E2FSPROGS_FAKE_TIME={_EPOCH} debugfs -w -f /tmp/fixed {device} 2>&1
+        fi"""
