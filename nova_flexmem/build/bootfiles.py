@@ -48,9 +48,10 @@ def folder(store, base):
 
     :param base: a Base that ensure() returned
     """
-    if base.manifest.boot_id == boot_id():
+    wanted = boot_id()
+    if base.manifest.boot_id == wanted:
         return base.path
-    return os.path.join(store.folder('boot'), f'{base.key}.{boot_id()}')
+    return os.path.join(store.folder('boot'), f'{base.key}.{wanted}')
 
 
 def are_ready(store, key):
@@ -69,11 +70,12 @@ def ensure(store, key):
     base = store.ensure_verified(key)
     if not _are_made(store, base):
         with store.lock(locks.BUILD, key), store.build_folder(key) as made:
-            with store.reporting():
-                _make(base, made)
-                _publish(made, folder(store, base))
-                files.discard(made)
-                _note(base, folder(store, base))
+            if not _are_made(store, base):  # another worker may have
+                path = folder(store, base)
+                with store.reporting():
+                    _make(base, made)
+                    _publish(made, path)
+                    _note(base, path)
     return base
 
 
