@@ -20,6 +20,7 @@ without them: the image must be visible in Glance to whoever boots it.
 import dataclasses
 import re
 
+from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception as nova_exception
 
@@ -101,6 +102,18 @@ class Link:
     wanted: Wanted
     direct_paths: list[str]
     visible: bool
+
+
+def is_restored(instance):
+    """Return whether an instance is spawned with the disk that it had.
+
+    Nova has it in a snapshot, and deletes that afterwards. So the instance
+    stays what it was: a base of that snapshot would serve nobody else, and
+    nothing could be layered on it.
+    """
+    return (instance.vm_state == vm_states.SHELVED_OFFLOADED or
+            # across cells; other resizes spawn nothing
+            instance.task_state == task_states.RESIZE_FINISH)
 
 
 def properties(record):

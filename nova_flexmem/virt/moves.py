@@ -58,11 +58,8 @@ def check(context, reportclient, instance, record, flavor):
     specs = flavor.extra_specs
     asked = specs.get(policy.FLAVOR_POLICY)
     if record is None:
-        if asked == 'required':
-            raise exception.InstanceRefused(
-                reason=f'flavor {flavor.name} requires it, but the instance'
-                ' was built with a stock root disk; rebuild it, or choose'
-                ' another flavor')
+        if instance.flavor.extra_specs.get(policy.FLAVOR_POLICY) != asked:
+            check_stock(flavor)
         return
     if asked == 'disabled':
         raise exception.InstanceRefused(
@@ -79,6 +76,18 @@ def check(context, reportclient, instance, record, flavor):
         eligibility.check_flavor(instance, flavor, instance.image_meta)
     if moved:
         _check_host(context, reportclient, moved.migration_id)
+
+
+def check_stock(flavor):
+    """Check that a stock instance may get a flavor.
+
+    :raises: InstanceRefused
+    """
+    if flavor.extra_specs.get(policy.FLAVOR_POLICY) == 'required':
+        raise exception.InstanceRefused(
+            reason=f'flavor {flavor.name} requires it, but the instance was'
+            ' built with a stock root disk; rebuild it, or choose another'
+            ' flavor')
 
 
 def _check_host(context, reportclient, migration_id):

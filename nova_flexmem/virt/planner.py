@@ -18,6 +18,7 @@ import os
 from oslo_log import log
 from oslo_utils import units
 
+from nova.compute import vm_states
 import nova.conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import utils as libvirt_utils
@@ -29,6 +30,7 @@ from nova_flexmem.guest import domain
 from nova_flexmem.store import basefiles
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import layered
+from nova_flexmem.virt import moves
 from nova_flexmem.virt import policy
 from nova_flexmem.virt import record as record_module
 from nova_flexmem.virt import rootdisk
@@ -89,6 +91,9 @@ class Planner:
                 return kept.record and kept
         try:
             link = layered.link(context, self._image_api, instance, image_meta)
+            if link is None and layered.is_restored(instance):
+                self._check_stock(instance)
+                return None
             asked = self._asked(instance, link)
             if link is None and asked.policy == 'disabled':
                 return None
@@ -116,6 +121,23 @@ class Planner:
         except exception.FlexMemException as e:
             LOG.error('%s', e, instance=instance)
             raise nova_exception.ComputeResourcesUnavailable(reason=str(e))
+
+    @staticmethod
+    def _check_stock(instance):
+        """Check that a stock instance may stay one.
+
+        :raises: InstanceRefused
+        """
+        if instance.flavor.extra_specs.get(
+                policy.FLAVOR_POLICY) != 'required':
+            return
+        if layered.SYSTEM_KEY in instance.system_metadata:
+            raise exception.ImageRefused(
+                image='its snapshot', reason='the properties'
+                f' {layered.BASE_IMAGE} and trait:{layered.TRAIT} are missing;'
+                ' set them again')
+        if instance.vm_state != vm_states.SHELVED_OFFLOADED:
+            moves.check_stock(instance.flavor)
 
     def _kept(self, context, instance):
         """Return the Plan of disks that are there, None if there are none.

@@ -92,6 +92,13 @@ class StockTest(harness.NovaTestCase):
         self.hear(server, 1, **harness.STOCK)
         copy = self.boot(image=self.snapshot(server))
         self.hear(copy, 2, **harness.STOCK)
+
+        # it stays what it is, whatever the host gives to new ones by now
+        self.flags(shelved_offload_time=0)
+        self.flags(default_policy='preferred', group='flexmem')
+        self.act(server, 'shelve', until='SHELVED_OFFLOADED')
+        self.act(server, 'unshelve')
+        self.hear(server, 2, **harness.STOCK)
         self.assertEqual([], self.builds)
         self.delete(server, copy)
 

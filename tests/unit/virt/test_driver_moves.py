@@ -14,6 +14,7 @@
 import os
 import shutil
 
+from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception as nova_exception
 
@@ -103,6 +104,68 @@ class LayeredTest(driver_test.DriverTest):
         self.assertEqual([], self.domains)
 
 
+class RestoredTest(driver_test.DriverTest):
+    """Stock instances whose disk comes out of a snapshot, and is then gone."""
+
+    def setUp(self):
+        super().setUp()
+        self.stub_out('nova.virt.libvirt.LibvirtDriver'
+                      '._create_and_inject_local_root',
+                      lambda *_args, **_kwargs: True)
+
+    def restored(self, specs=None, mark=False, **fields):
+        instance = self.instance(
+            self.flavor(**specs or {'flexmem__policy': 'preferred'}),
+            **{'vm_state': vm_states.SHELVED_OFFLOADED} | fields)
+        if mark:
+            instance.system_metadata[layered.SYSTEM_KEY] = driver_test.IMAGE
+        return self.spawn(instance)
+
+    def assert_stock(self, instance):
+        xml, = self.domains
+        self.assertNotIn('flexmem-delta', xml)
+        self.assertIsNone(self.record(instance))
+        self.assertEqual([], self.store.users(driver_test.KEY))
+        self.assertNotIn(layered.SYSTEM_KEY, instance.system_metadata)
+
+    def test_unshelved(self):
+        for specs in ({'flexmem__policy': 'preferred'},
+                      {'flexmem__policy': 'required'},
+                      {'flexmem__policy': 'disabled'}, {'hw__x': 'y'}):
+            del self.domains[:]
+            self.assert_stock(self.restored(specs))
+
+    def test_unshelved_whatever_the_host_defaults_to(self):
+        for default in ('disabled', 'preferred', 'required'):
+            self.flags(default_policy=default, group='flexmem')
+            del self.domains[:]
+            self.assert_stock(self.restored({'hw__x': 'y'}))
+
+    def test_unshelved_on_a_host_that_is_unfit(self):
+        self.set_fit(False)
+        self.assert_stock(self.restored({'flexmem__policy': 'required'}))
+
+    def test_unshelved_with_a_mark_of_a_spawn_that_failed(self):
+        self.assert_stock(self.restored(mark=True))
+
+    def test_a_flexmem_instance_whose_snapshot_has_lost_its_properties(self):
+        e = self.assertRaises(nova_exception.ImageUnacceptable, self.restored,
+                              {'flexmem__policy': 'required'}, mark=True)
+        self.assertIn('flexmem_base_image', str(e))
+        self.assertEqual([], self.domains)
+
+    def test_resized_across_cells(self):
+        self.assert_stock(self.restored(
+            vm_state=vm_states.ACTIVE, task_state=task_states.RESIZE_FINISH))
+
+    def test_resized_across_cells_to_a_flavor_that_requires_it(self):
+        e = self.assertRaises(
+            nova_exception.ImageUnacceptable, self.restored,
+            {'flexmem__policy': 'required'}, vm_state=vm_states.STOPPED,
+            task_state=task_states.RESIZE_FINISH)
+        self.assertIn('built with a stock root disk', str(e))
+
+
 class MoveTest(driver_test.DriverTest):
     """What goes to another host with an instance."""
 
@@ -164,6 +227,12 @@ class MoveTest(driver_test.DriverTest):
             '192.0.2.7', self.flavor(flexmem__policy='required'),
             self.network)
         self.assertIn('built with a stock root disk', str(e.inner_exception))
+
+    def test_a_stock_instance_keeps_its_flavor(self):
+        """Whatever became of that flavor since."""
+        instance = self.instance(self.flavor(flexmem__policy='required'))
+        os.mkdir(self.folder(instance))
+        self.move(instance)
 
     def test_the_base_is_given_back_when_the_move_is_confirmed(self):
         self.stub_out('nova.virt.libvirt.LibvirtDriver.confirm_migration',
