@@ -23,7 +23,8 @@ MAX_BYTES = 2047
 _FOLDER = re.compile(r'(/[A-Za-z0-9._+@:=%-]+)+')
 
 
-def build(boot, writes, direct_paths, reporting_order, extra_kernel_args):
+def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
+          bounce_buffers=False):
     """Return the kernel command line.
 
     :param boot: a domain.Boot
@@ -32,6 +33,7 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args):
     :param reporting_order: the guest returns free memory in blocks of at least
         2**reporting_order pages; None: it returns none
     :param extra_kernel_args: arguments appended to all others, text
+    :param bounce_buffers: False for a guest whose RAM is all below 4 GiB
     :returns: text of at most MAX_BYTES bytes
     :raises: ValueError saying which part is wrong
     """
@@ -47,8 +49,12 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args):
         words.append('flexmem.direct=' + ','.join(direct_paths))
     if reporting_order is not None:
         words.append(f'flexmem.reporting_order={reporting_order}')
-    # hot-pluggable memory above 4 GiB makes guests reserve 64 MiB for swiotlb
-    words += ['swiotlb=noforce', extra_kernel_args]
+    if not bounce_buffers:
+        # the FlexMem device above 4 GiB makes guests reserve 64 MiB of RAM
+        # for swiotlb. Only RAM up there needs it: devices with 32-bit DMA,
+        # such as IDE, do not reach it
+        words.append('swiotlb=noforce')
+    words.append(extra_kernel_args)
     line = ' '.join(word for word in words if word)
     if not line.isprintable():
         raise ValueError('its kernel command line has control characters in'

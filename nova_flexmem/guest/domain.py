@@ -27,6 +27,7 @@ from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest import fitness
+from nova_flexmem.guest import memory
 from nova_flexmem.guest import xmledit
 from nova_flexmem.store import basefiles
 
@@ -109,11 +110,12 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         fitness.check(root)
         _check_boot(boot)
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
-                             extra_kernel_args)
+                             extra_kernel_args,
+                             not memory.ram_is_below_4_gib(root))
         _set_delta(root, writes)
         _unset_boot(root)
         _set_features(root)
-        dimm_slot = _set_memory(root, boot.size_bytes)
+        dimm_slot = memory.make_room(root, boot.size_bytes)
         if reporting_order is not None:
             _set_free_page_reporting(root)
         _add_qemu_arguments(root, [
@@ -190,43 +192,6 @@ def _set_features(root):
         xmledit.insert_after(root, ['os'], features)
     if features.find('acpi') is None:
         xmledit.insert(features, 0, etree.Element('acpi'))
-
-
-def _set_memory(root, size_bytes):
-    """Make room for the device; returns the number of its memory slot.
-
-    Room beyond RAM needs a NUMA cell in the guest, or libvirt refuses it.
-    """
-    memory = root.find('memory')
-    maximum = root.find('maxMemory')
-    if maximum is None:
-        maximum = etree.Element('maxMemory')
-        room_kib = xmledit.size_kib(memory)
-        xmledit.insert(root, root.index(memory), maximum)
-    else:
-        room_kib = xmledit.size_kib(maximum)
-    dimm_slot = int(maximum.get('slots', '0'))
-    maximum.set('slots', str(dimm_slot + 1))
-    maximum.set('unit', 'KiB')
-    maximum.text = str(room_kib + size_bytes // 1024)
-    if root.find('cpu/numa/cell') is None:
-        _add_numa_cell(root, xmledit.size_kib(memory))
-    return dimm_slot
-
-
-def _add_numa_cell(root, memory_kib):
-    cpu = root.find('cpu')
-    if cpu is None:
-        cpu = etree.Element('cpu')
-        xmledit.insert_after(root, ['features'], cpu)
-    numa = cpu.find('numa')
-    if numa is None:
-        numa = etree.Element('numa')
-        xmledit.append(cpu, numa)
-    vcpus = int(root.findtext('vcpu', '1'))
-    xmledit.append(numa, etree.Element(
-        'cell', id='0', cpus=f'0-{vcpus - 1}' if vcpus > 1 else '0',
-        memory=str(memory_kib), unit='KiB'))
 
 
 def _set_free_page_reporting(root):

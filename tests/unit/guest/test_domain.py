@@ -90,8 +90,8 @@ class TransformTest(testtools.TestCase):
     def _root(self, xml=STOCK, boot=BOOT, **options):
         return etree.fromstring(domain.transform(xml, boot, **options))
 
-    def _line(self, boot=BOOT, **options):
-        arguments = _arguments(domain.transform(STOCK, boot, **options))
+    def _line(self, boot=BOOT, xml=STOCK, **options):
+        arguments = _arguments(domain.transform(xml, boot, **options))
         return arguments[arguments.index('-append') + 1]
 
     def test_libvirt_does_not_learn_of_the_kernel(self):
@@ -138,6 +138,23 @@ class TransformTest(testtools.TestCase):
     def test_extra_words_come_last(self):
         line = self._line(extra_kernel_args='a b')
         self.assertTrue(line.endswith(' swiotlb=noforce a b'), line)
+
+    def test_bounce_buffers_where_ram_may_lie_above_4_gib(self):
+        for machine, mib, some in (
+                ('pc', 3072, False), ('pc', 3583, False), ('pc', 3584, True),
+                ('pc', 6144, True), ('pc-i440fx-7.2', 3583, False),
+                ('pc-i440fx-7.2', 4096, True), ('q35', 2815, False),
+                ('q35', 2816, True), ('pc-q35-7.2', 3072, True)):
+            xml = STOCK.replace('"pc"', f'"{machine}"').replace(
+                '>512<', f'>{mib}<')
+            line = self._line(xml=xml)
+            self.assertEqual(some, 'swiotlb' not in line, (machine, mib))
+            self.assertNotIn('  ', line)
+
+    def test_bounce_buffers_where_memory_may_be_plugged_in(self):
+        xml = STOCK.replace('<memory', '<maxMemory slots="1" unit="MiB">1024'
+                                       '</maxMemory><memory')
+        self.assertNotIn('swiotlb', self._line(xml=xml))
 
     def test_command_line_may_have_2047_bytes(self):
         length = len(self._line(boot=dataclasses.replace(
