@@ -17,8 +17,19 @@ describes it under "Reported status".
 """
 
 import json
+import time
 
 RESULT = '/run/cloud-init/result.json'
+
+#: Seconds after the login prompt within which it started the control shell:
+#: its stage that does comes before users may log in (systemd-user-sessions).
+_STARTED_BY_S = 60
+_LOGIN = ' login: '
+
+#: Why there is no control shell.
+NOT_THERE = ('cloud-init in the guest has not started it; is cloud-init'
+             ' installed and enabled in the image, and does it read config'
+             ' drives?')
 
 #: Shows the file. cloud-init may end after multi-user.target; where it was
 #: disabled, as it found no config drive, it ends never.
@@ -31,6 +42,26 @@ cat {RESULT}'''
 
 #: The beginning of what cloud-init calls the config drive.
 _DATASOURCE = 'DataSourceConfigDrive'
+
+
+class Turn:
+    """Tells whether cloud-init had its turn in a boot that has begun.
+
+    :param console: returns the text of the guest's console, of all boots
+    """
+
+    def __init__(self, console):
+        self._console = console
+        self._logins = console().count(_LOGIN)
+        self._over_s = None
+
+    def is_over(self):
+        """Return whether what it starts must have been started."""
+        if self._over_s is None:
+            if self._console().count(_LOGIN) > self._logins:
+                self._over_s = time.monotonic() + _STARTED_BY_S
+            return False
+        return time.monotonic() > self._over_s
 
 
 def fault(text):

@@ -78,5 +78,10 @@ def control_shell():
         _QUIET | {'bootcmd': [['sh', '-c', _START.format(agent=agent)]]})
 
 
+def starts_control_shell(user_data):
+    """Return whether user data is what control_shell() returned."""
+    return user_data == control_shell()
+
+
 def _cloud_config(config):
     return f'#cloud-config\n{json.dumps(config)}\n'

@@ -58,13 +58,15 @@ class Guest:
     :param connection: a libvirt.virConnect
     :param xml: its domain XML
     :param folder: a stock.Folder with its files
+    :param needs_cloud_init: whether cloud-init starts its control shell
     """
 
-    def __init__(self, connection, name, xml, folder):
+    def __init__(self, connection, name, xml, folder, needs_cloud_init=False):
         self.name = name
         self.xml = xml
         self._connection = connection
         self._folder = folder
+        self._needs_cloud_init = needs_cloud_init
         self._domain: typing.Any = None
         self._shell: typing.Any = None
 
@@ -99,10 +101,12 @@ class Guest:
 
     def wait_shell(self, timeout_s=BOOT_TIMEOUT_S):
         """Wait until the guest takes scripts, once after each boot."""
+        turn = self._needs_cloud_init and cloudinit.Turn(lambda: self.console)
         try:
-            self._shell.wait_ready(timeout_s)
+            self._shell.wait_ready(timeout_s, lambda: turn and turn.is_over())
         except exception.DemoFailed as e:
-            raise self._failed(str(e))
+            raise self._failed(f'{e}; {cloudinit.NOT_THERE}' if turn
+                               else str(e))
 
     def run(self, script, timeout_s=BOOT_TIMEOUT_S):
         """Run a script in the guest with sh, as root.

@@ -78,4 +78,7 @@ class Launcher:
             name=domain_name, uuid=uuid, domain_type=self._domain_type,
             flavor=self._flavor, folder=files, disk_format=disk_format,
             config_drive=self._user_data is not None)
-        return guest.Guest(self.connection, domain_name, change(xml), files)
+        return guest.Guest(
+            self.connection, domain_name, change(xml), files,
+            needs_cloud_init=configdrive.starts_control_shell(
+                self._user_data))

@@ -61,6 +61,9 @@ WantedBy=multi-user.target
 _READY = re.compile(rb'ready (\S+)')
 _ANSWER = re.compile(rb'(\d+) (\d+) ?(\S*)')
 
+#: How often the caller is asked whether there is a use in waiting, in seconds.
+_ASK_EVERY_S = 5
+
 
 class Shell:
     """A connection to the control shell of one guest.
@@ -74,13 +77,14 @@ class Shell:
         self._buffer = b''
         self._last_id = 0
 
-    def wait_ready(self, timeout_s):
+    def wait_ready(self, timeout_s, give_up=lambda: False):
         """Wait until a boot of the guest got as far as the shell.
 
+        :param give_up: returns whether waiting has become useless
         :raises: DemoFailed if it does not in that time
         """
         deadline = time.monotonic() + timeout_s
-        while not _READY.search(self._line(deadline)):
+        while not _READY.search(self._line(deadline, give_up)):
             pass
 
     def run(self, script, timeout_s):
@@ -110,12 +114,12 @@ class Shell:
     def close(self):
         self._socket.close()
 
-    def _line(self, deadline):
+    def _line(self, deadline, give_up=lambda: False):
         while b'\n' not in self._buffer:
             remaining_s = deadline - time.monotonic()
-            if remaining_s <= 0:
+            if remaining_s <= 0 or give_up():
                 raise exception.DemoFailed(reason='control shell: no answer')
-            self._socket.settimeout(remaining_s)
+            self._socket.settimeout(min(remaining_s, _ASK_EVERY_S))
             try:
                 received = self._socket.recv(1 << 16)
             except TimeoutError:

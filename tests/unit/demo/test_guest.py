@@ -97,6 +97,27 @@ class GuestTest(testtools.TestCase):
         self.assertIn('no answer', str(error))
         self.assertTrue(str(error).endswith('FATAL: no pmem device'))
 
+    def test_guest_without_cloud_init(self):
+        self.patch(guest.cloudinit, '_STARTED_BY_S', 0.2)
+        waiting = guest.Guest(self.connection, 'flexmem-1-stock-1',
+                              '<domain/>', self.folder, needs_cloud_init=True)
+        waiting.start()
+        with open(self.folder.console, 'w') as f:
+            f.write('an earlier boot\nalpine login: ')
+
+        def wait_ready(timeout_s, give_up):
+            self.assertFalse(give_up())
+            with open(self.folder.console, 'a') as f:
+                f.write('\nalpine login: ')
+            self.assertFalse(give_up())  # it may still come
+            time.sleep(0.3)
+            self.assertTrue(give_up())
+            raise exception.DemoFailed(reason='control shell: no answer')
+        self.shell.wait_ready.side_effect = wait_ready
+        error = self.assertRaises(exception.DemoFailed, waiting.wait_shell)
+        self.assertIn('no answer; cloud-init in the guest has not started it',
+                      str(error))
+
     def test_script_that_fails(self):
         self.guest.start()
         self.shell.run.return_value = (2, 'sh: nonsense: not found\n')

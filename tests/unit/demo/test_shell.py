@@ -65,6 +65,13 @@ class ShellTest(ShellTestCase):
         thread.start()
         self.addCleanup(thread.join)
 
+    def test_waiting_that_has_become_useless(self):
+        began = time.monotonic()
+        error = self.assertRaises(exception.DemoFailed, self.shell.wait_ready,
+                                  600, lambda: time.monotonic() > began + 0.1)
+        self.assertIn('no answer', str(error))
+        self.assertLess(time.monotonic() - began, 60)
+
     def test_noise_before_the_guest_is_ready(self):
         self.say('', 'garbage \x00', 'ready 8f14e45f')
         self.shell.wait_ready(timeout_s=5)
