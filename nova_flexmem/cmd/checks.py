@@ -109,7 +109,9 @@ class Checks(upgradecheck.UpgradeCommands):
                              ' whose files would be in the way there; run'
                              ' this as the user that nova-compute runs as')])
         try:
-            findings = preflight.check(self._conf)
+            findings = preflight.check(
+                self._conf, self._conf.libvirt.virt_type
+                if 'libvirt' in self._conf else None)
         finally:
             if root and not there:
                 # nova-compute, which is to make it, is rarely root

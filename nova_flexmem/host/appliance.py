@@ -13,17 +13,16 @@
 """Checks that libguestfs's appliance starts and makes root filesystems."""
 
 import glob
-import json
 import os
 import shutil
 import string
 import time
-import uuid
 
 from nova_flexmem.build import rootfs as rootfs_module
 from nova_flexmem.build import rootpmem
 from nova_flexmem.build import roottree
 from nova_flexmem import exception
+from nova_flexmem.host import trialrecord
 from nova_flexmem import hostboot
 from nova_flexmem.image import appliance
 from nova_flexmem import process
@@ -61,7 +60,7 @@ def check(home, rootfs, folder):
     wanted = _ROOTFS.get(rootfs, (rootfs,))
     record = os.path.join(home, _RECORD)
     state = _state(home, wanted)
-    if state is not None and _recorded(record) == state:
+    if state is not None and trialrecord.read(record) == state:
         return (f'made {" and ".join(wanted)} since the host booted; nothing'
                 ' has changed')
     began = time.monotonic()
@@ -71,7 +70,7 @@ def check(home, rootfs, folder):
         raise exception.HostUnfit(
             reason=f'the appliance that reads images does not work: {e};'
             f' {_remedy()}')
-    _write(record, _state(home, wanted))
+    trialrecord.write(record, _state(home, wanted))
     return (f'started and made {" and ".join(wanted)} in'
             f' {time.monotonic() - began:.0f} s')
 
@@ -127,27 +126,5 @@ def _state(home, wanted):
         paths += sorted(glob.glob(pattern))
     # without the times of its own files, which libguestfs sets at each start
     return [hostboot.boot_id(), list(wanted),
-            [_version(path)[:3] for path in files],
-            [_version(path) for path in paths]]
-
-
-def _version(path):
-    if not os.path.exists(path):
-        return [path]
-    status = os.stat(path)
-    return [path, status.st_ino, status.st_size, status.st_mtime_ns]
-
-
-def _recorded(path):
-    try:
-        with open(path) as f:
-            return json.load(f)
-    except (OSError, ValueError):
-        return None  # no check has succeeded yet, or the record is incomplete
-
-
-def _write(path, state):
-    temporary = f'{path}.{uuid.uuid4().hex}'
-    with open(temporary, 'w') as f:
-        json.dump(state, f)
-    os.rename(temporary, path)
+            [trialrecord.version(path)[:3] for path in files],
+            [trialrecord.version(path) for path in paths]]

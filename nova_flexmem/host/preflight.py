@@ -12,20 +12,23 @@
 
 """Checks by trial whether this host can run FlexMem instances.
 
-No check goes by version numbers: QEMU starts with the device, the store gets a
-folder, the appliance makes filesystems. Each check has a time limit.
+No check goes by version numbers: QEMU starts with the device, a guest boots,
+the store gets a folder, the appliance makes filesystems. Each check has a time
+limit.
 """
 
 import dataclasses
 import os
 import platform
 
+from nova_flexmem import accel
 from nova_flexmem.build import initramfs
 from nova_flexmem import exception
 from nova_flexmem.guest import delta
 from nova_flexmem.host import appliance
 from nova_flexmem.host import place
 from nova_flexmem.host import qemu
+from nova_flexmem.host import trialguest
 from nova_flexmem import process
 from nova_flexmem.store import basestore
 from nova_flexmem.store import locks
@@ -56,19 +59,24 @@ class Finding:
     message: str
 
 
-def check(conf):
+def check(conf, virt_type=None):
     """Check what FlexMem instances need from this host.
 
     The first call on a host takes minutes, because it makes the appliance. A
-    later call takes a second; if something has changed, the appliance is
-    started again.
+    later call takes a second; if something has changed, the appliance or a
+    guest is started again.
 
     :param conf: a ConfigOpts with the [flexmem] options
+    :param virt_type: Nova's [libvirt] virt_type, which tells the accelerator
+        of instances; None: whatever works here
     :returns: a list of Finding; the host is fit if all are ok. If the store
         cannot be used, the checks that need the store are missing and the
         Finding 'store' is not ok.
     """
-    findings = [_try('host', _host), _try('programs', _programs)]
+    findings = [_try('host', _host), _try('programs', _programs),
+                _try('accelerator', _accelerator, virt_type)]
+    tried = _accel(virt_type)
+    device = conf.flexmem.device
     try:
         store = basestore.Store(conf.flexmem.store_path)
         with (store.lock(locks.BUILD, _KEY),
@@ -77,7 +85,9 @@ def check(conf):
                 _try('store', place.check, store),
                 _try('delta', _delta, folder),
                 _try('initramfs', _initramfs, folder),
-                _try('device', qemu.check, conf.flexmem.device, folder),
+                _try('device', qemu.check, device, folder, tried),
+                _try('guest', trialguest.check, store.folder('appliance'),
+                     device, tried, folder),
                 _try('appliance', appliance.check,
                      store.folder('appliance'), conf.flexmem.rootfs, folder)]
     except exception.StoreUnusable as e:
@@ -104,6 +114,29 @@ def _host():
             reason=f'its processor is {platform.machine()}; use a host with'
             ' x86_64')
     return 'x86_64'
+
+
+def _accelerator(virt_type):
+    if virt_type not in (None, 'kvm', 'qemu'):
+        raise exception.HostUnfit(
+            reason=f'[libvirt] virt_type is {virt_type}; set it to kvm')
+    if virt_type != 'kvm':
+        return 'KVM is not needed'
+    if accel.kvm_forbidden():
+        return 'KVM was not tried, as this user may not open /dev/kvm'
+    if accel.newest_host_kernel() is None:
+        return 'KVM was not tried, as this user can read no kernel in /boot'
+    if not accel.kvm_works():
+        raise exception.HostUnfit(
+            reason='no guest boots with KVM, which instances use; switch on'
+            ' virtualization in the firmware and load the module kvm_intel or'
+            ' kvm_amd, or set [libvirt] virt_type to qemu')
+    return 'guests boot with KVM'
+
+
+def _accel(virt_type):
+    """Return the accelerator to try the device and a guest with."""
+    return 'kvm' if virt_type != 'qemu' and accel.kvm_works() else 'tcg'
 
 
 def _programs():

@@ -30,16 +30,17 @@ _TIMEOUT_S = 30
 _LIMITS = process.Limits(address_space_bytes=16 * units.Gi, cpu_s=30)
 
 
-def check(device, folder):
+def check(device, folder, accel='tcg'):
     """Start QEMU with a FlexMem device on each chipset; no guest runs.
 
     :param device: name of a driver in namespace nova_flexmem.device
     :param folder: folder for the device's file; it has to be in the store,
         because the filesystem matters
+    :param accel: 'kvm' or 'tcg'
     :returns: the result, one sentence
     :raises: HostUnfit if QEMU does not map the file as it has to
     """
-    loaded = _load(device)
+    loaded = load(device)
     path = os.path.join(folder, 'root.pmem')
     size_bytes = superblock.padded(superblock.DATA_OFFSET_BYTES + 1)
     with open(path, 'xb') as f:
@@ -47,7 +48,7 @@ def check(device, folder):
     os.chmod(path, 0o444)
     for chipset in _CHIPSETS:
         try:
-            version = _try(loaded, chipset, path, size_bytes)
+            version = _try(loaded, chipset, accel, path, size_bytes)
         except exception.ProgramFailed as e:
             raise exception.HostUnfit(
                 reason=f'QEMU does not take the device {device} on machine'
@@ -58,12 +59,13 @@ def check(device, folder):
             f' {" and ".join(_CHIPSETS)}')
 
 
-def _load(name):
+def load(name):
+    """Return the driver of a FlexMem device."""
     return driver.DriverManager('nova_flexmem.device', name,
                                 invoke_on_load=True).driver
 
 
-def _try(loaded, chipset, path, size_bytes):
+def _try(loaded, chipset, accel, path, size_bytes):
     """Start QEMU with the device, check its mapping, and end it.
 
     :param loaded: the driver of the device
@@ -72,7 +74,7 @@ def _try(loaded, chipset, path, size_bytes):
     """
     popen = process.start(
         _PROGRAM, '-nodefaults', '-no-user-config', '-display', 'none', '-S',
-        '-machine', f'{chipset},accel=tcg:kvm',
+        '-machine', f'{chipset},accel={accel}',
         '-m', 'size=64M,slots=1,maxmem=1G', '-qmp', 'stdio',
         *flexmem_device.memory_backend(path, size_bytes),
         *loaded.arguments(chipset, 0), limits=_LIMITS)

@@ -18,13 +18,17 @@ import resource
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 from oslo_config import cfg
 import testtools
 
 import nova_flexmem
+from nova_flexmem.build import handover
+from nova_flexmem.build import initramfs
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.host import preflight
+from nova_flexmem.host import trialguest
 from tests.functional import harness
 
 #: Any user but root; nobody's.
@@ -73,6 +77,27 @@ class PreflightTest(testtools.TestCase):
         # less than the appliance takes to start, also without KVM
         self.assertLess(_processor_s() - began_s, 10)
         self.assertEqual([], os.listdir(store.folder('builds')))
+
+    def test_boot_files_that_no_guest_boots(self):
+        """QEMU maps the base all the same."""
+        store = harness.new_store(self.folder)
+        init = os.path.join(self.folder, 'init')
+        with open(init, 'w') as f:
+            f.write('#!/bin/busybox sh\n'
+                    'echo "flexmem: FATAL: it was edited"\npoweroff -f\n')
+        jump = [(code.replace('ffe0', 'ebfe'), text)
+                for code, text in handover.CODE]
+        for target, name, value, limit_s, said in (
+                (initramfs, '_INIT', init, 600, 'FATAL: it was edited'),
+                (handover, 'CODE', jump, 12, 'no end after 12 s')):
+            limits_s = dict.fromkeys(trialguest._TIMEOUTS_S, limit_s)
+            with (mock.patch.object(target, name, value),
+                  mock.patch.object(trialguest, '_TIMEOUTS_S', limits_s)):
+                found = self.check(store.path)
+            self.assertTrue(found['device'].ok, found)
+            self.assertFalse(found['guest'].ok, found)
+            self.assertIn(said, found['guest'].message)
+        self.assertTrue(self.check(store.path)['guest'].ok)
 
     def test_an_appliance_that_does_not_boot(self):
         store = harness.new_store(self.folder)

@@ -177,7 +177,8 @@ class HostTest(StatusTest):
         self._findings = findings
         return self.checks()._check_host()
 
-    def _preflight(self, conf):
+    def _preflight(self, conf, virt_type):
+        self.assertEqual('kvm', virt_type)
         basestore.Store(conf.flexmem.store_path)
         if self._findings == (_ENDED,):
             raise SystemExit
@@ -397,7 +398,7 @@ class CommandTest(StatusTest):
         return code, out.getvalue(), err.getvalue()
 
     def test_json_and_exit_codes(self):
-        self.patch(preflight, 'check', lambda _conf: [
+        self.patch(preflight, 'check', lambda *_args: [
             preflight.Finding('one', True, 'seen')])
         self.patch(hugepages, 'max_filled_pages', lambda: 0)
         for text, code in ((_LINES, 0), ('', 1),

@@ -17,6 +17,7 @@ import fixtures
 from oslo_config import cfg
 import testtools
 
+from nova_flexmem import accel
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.guest import device as flexmem_device
@@ -24,6 +25,7 @@ from nova_flexmem.host import appliance
 from nova_flexmem.host import place
 from nova_flexmem.host import preflight
 from nova_flexmem.host import qemu
+from nova_flexmem.host import trialguest
 from nova_flexmem import hostboot
 from nova_flexmem import process
 from nova_flexmem.store import basestore
@@ -46,7 +48,7 @@ class QemuTest(testtools.TestCase):
         for device in ('nvdimm', 'virtio-pmem'):
             folder = os.path.join(self.folder, device)
             os.mkdir(folder)
-            said = qemu.check(device, folder)
+            said = qemu.check(device, folder, 'tcg')
             self.assertRegex(said, rf'QEMU \d+\.\d+\.\d+ maps {device} ')
 
     def assert_refused(self):
@@ -267,7 +269,7 @@ class StateTest(testtools.TestCase):
 
 
 class PreflightTest(testtools.TestCase):
-    """Without the appliance; see the functional tests for that."""
+    """Without appliance and guest; see the functional tests for those."""
 
     def setUp(self):
         super().setUp()
@@ -278,17 +280,25 @@ class PreflightTest(testtools.TestCase):
         flexmem_conf.register_opts(self.conf)
         self.conf.set_override('store_path', self.path, group='flexmem')
         self.patch(appliance, 'check', lambda *_args: 'not tried')
+        self.booted = []
+        self.patch(trialguest, 'check', self._boot)
+        self.patch(accel, 'kvm_works', lambda: False)
 
-    def check(self):
-        findings = preflight.check(self.conf)
+    def _boot(self, _home, device, accel, folder):
+        self.assertTrue(os.path.isdir(folder))
+        self.booted.append((device, accel))
+        return 'not tried'
+
+    def check(self, virt_type=None):
+        findings = preflight.check(self.conf, virt_type)
         for finding in findings:
             self.assertTrue(finding.message, finding)
             self.assertNotIn('\n', finding.message)
         return {finding.name: finding for finding in findings}
 
-    def failed(self):
-        return {name: finding.message
-                for name, finding in self.check().items() if not finding.ok}
+    def failed(self, virt_type=None):
+        return {name: finding.message for name, finding
+                in self.check(virt_type).items() if not finding.ok}
 
     def test_fit(self):
         missing = [program for program in preflight._PROGRAMS
@@ -296,8 +306,9 @@ class PreflightTest(testtools.TestCase):
         if missing:
             self.skipTest(f'not installed here: {missing}')
         findings = self.check()
-        self.assertEqual(['host', 'programs', 'store', 'delta', 'initramfs',
-                          'device', 'appliance'], list(findings))
+        self.assertEqual(['host', 'programs', 'accelerator', 'store', 'delta',
+                          'initramfs', 'device', 'guest', 'appliance'],
+                         list(findings))
         for finding in findings.values():
             self.assertTrue(finding.ok, finding)
             # they go between processes as JSON
@@ -308,6 +319,50 @@ class PreflightTest(testtools.TestCase):
     def test_another_processor(self):
         self.patch(preflight.platform, 'machine', lambda: 'aarch64')
         self.assertIn('aarch64', self.failed()['host'])
+
+    def tried_with(self, virt_type, device='nvdimm'):
+        """Return the accelerators that device and guest were tried with."""
+        tried = []
+        self.patch(qemu, 'check', lambda _device, _folder, accel:
+                   tried.append(accel) or 'mapped')
+        self.booted = []
+        self.assertNotIn('accelerator', self.failed(virt_type))
+        self.assertEqual([(device, *tried)], self.booted)
+        return tried[0]
+
+    def test_the_accelerator_that_instances_use(self):
+        self.patch(accel, 'kvm_forbidden', lambda: False)
+        for works, virt_type, wanted in (
+                (True, 'kvm', 'kvm'), (True, 'qemu', 'tcg'),
+                (True, None, 'kvm'), (False, 'qemu', 'tcg'),
+                (False, None, 'tcg')):
+            self.patch(accel, 'kvm_works', lambda works=works: works)
+            self.assertEqual(wanted, self.tried_with(virt_type))
+
+    def test_a_kvm_that_runs_no_guest(self):
+        self.patch(accel, 'kvm_forbidden', lambda: False)
+        self.patch(accel, 'newest_host_kernel', lambda: '/boot/vmlinuz-1')
+        self.assertIn('no guest boots with KVM',
+                      self.failed('kvm')['accelerator'])
+        self.assertNotIn('accelerator', self.failed('qemu'))
+
+    def test_a_kvm_that_this_user_cannot_try(self):
+        """libvirt's user, who runs the instances, may be able to."""
+        for name, value in (('kvm_forbidden', True),
+                            ('newest_host_kernel', None)):
+            self.patch(accel, 'kvm_forbidden', lambda: False)
+            self.patch(accel, 'newest_host_kernel', lambda: '/boot/vmlinuz-1')
+            self.patch(accel, name, lambda value=value: value)
+            self.assertEqual('tcg', self.tried_with('kvm'))
+            self.assertIn('KVM was not tried',
+                          self.check('kvm')['accelerator'].message)
+
+    def test_another_hypervisor(self):
+        self.assertIn('virt_type is lxc', self.failed('lxc')['accelerator'])
+
+    def test_the_device_that_is_configured(self):
+        self.conf.set_override('device', 'virtio-pmem', group='flexmem')
+        self.tried_with('qemu', 'virtio-pmem')
 
     def test_programs_that_are_missing(self):
         self.patch(preflight, '_PROGRAMS', {
@@ -327,7 +382,8 @@ class PreflightTest(testtools.TestCase):
     def test_a_store_that_can_not_be_made(self):
         open(self.path, 'w').close()
         findings = self.check()
-        self.assertEqual(['host', 'programs', 'store'], list(findings))
+        self.assertEqual(['host', 'programs', 'accelerator', 'store'],
+                         list(findings))
         self.assertFalse(findings['store'].ok)
         self.assertIn(self.path, findings['store'].message)
         self.assertIn('store_path', findings['store'].message)
