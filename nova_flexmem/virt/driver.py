@@ -61,7 +61,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
     def __init__(self, virtapi, read_only=False):
         super().__init__(virtapi, read_only)
         self._bases = bases.Bases(CONF.flexmem, self._image_api)
-        self._readiness = readiness.Readiness(CONF.flexmem)
+        self._readiness = readiness.Readiness(CONF.flexmem,
+                                              CONF.libvirt.virt_type)
         self._planner = planner.Planner(self._bases, self._image_api,
                                         self._readiness.wait)
         self._plans = {}
@@ -79,6 +80,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         self._scans.start()
 
     def cleanup_host(self, host):
+        self._readiness.stop()
         self._scans.stop()
         super().cleanup_host(host)
 
@@ -109,7 +111,6 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             self._bases.age(
                 moves.users_here(all_instances),
                 remove=CONF.image_cache.remove_unused_base_images)
-        self._readiness.start()
 
     def cache_image(self, context, image_id):
         cached = super().cache_image(context, image_id)

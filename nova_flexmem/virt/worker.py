@@ -49,17 +49,28 @@ def call(task, group, **arguments):
     :param group: the [flexmem] options
     :param arguments: the task's own, of JSON's types
     :returns: the task's result, of JSON's types
-    :raises: what the task raised
+    :raises: what the task raised; ProgramFailed if the worker ends or answers
+        otherwise
     """
     options = {option.name: group[option.name] for option in flexmem_conf.OPTS}
     request = json.dumps({'task': task, 'options': options,
                           'arguments': arguments})
-    answer = json.loads(process.run(
+    answer = process.run(
         sys.executable, '-I', '-m', __name__, stdin=request,
-        timeout_s=group.build_timeout_s + _MARGIN_S, limits=_NO_LIMITS))
-    if 'raised' in answer:
-        raise getattr(exception, answer['raised'])(**answer['kwargs'])
-    return answer['result']
+        timeout_s=group.build_timeout_s + _MARGIN_S, limits=_NO_LIMITS)
+    try:
+        answer = json.loads(answer)
+        if 'raised' not in answer:
+            return answer['result']
+        raised = getattr(exception, answer['raised'])(**answer['kwargs'])
+        if not isinstance(raised, exception.FlexMemException):
+            raise TypeError(answer['raised'])
+    except (ValueError, TypeError, LookupError, AttributeError) as e:
+        raise exception.ProgramFailed(
+            program=f'the worker for {task}', reason=f'its answer is not'
+            f' understood ({e!r}); restart nova-compute if nova-flexmem was'
+            ' upgraded')
+    raise raised
 
 
 def _build(conf, image, image_format, scope, rootfs, name, minimum_format):
@@ -86,8 +97,9 @@ def _check(conf, key):
     return bootfiles.folder(store, bootfiles.ensure(store, key))
 
 
-def _preflight(conf):
-    return [dataclasses.asdict(finding) for finding in preflight.check(conf)]
+def _preflight(conf, virt_type=None):
+    return [dataclasses.asdict(finding)
+            for finding in preflight.check(conf, virt_type)]
 
 
 #: What a worker can do, by name.

@@ -306,8 +306,6 @@ class HostTest(driver_test.DriverTest):
     def test_instances_that_are_gone_give_their_bases_back(self):
         self.stub_out('nova.virt.libvirt.LibvirtDriver.manage_image_cache',
                       lambda *_args: None)
-        self.stub_out('nova_flexmem.virt.readiness.Readiness.start',
-                      lambda _: None)
         gone = '5f0b9d6e-8f0e-4b6c-a1f4-3b8a6d3c2e10'
         instance = self.spawned()
         self.store.use(driver_test.KEY, gone)
