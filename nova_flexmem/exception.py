@@ -149,6 +149,18 @@ class HostUnfit(FlexMemException):
     msg_fmt = 'this host cannot run FlexMem instances: %(reason)s'
 
 
+class EstimateFailed(FlexMemException):
+    """What FlexMem would save on this host cannot be estimated."""
+
+    msg_fmt = '%(reason)s'
+
+
+class InstanceLeftOut(FlexMemException):
+    """An instance cannot be part of an estimate; the others can."""
+
+    msg_fmt = '%(reason)s'
+
+
 class KsmUnusable(FlexMemException):
     """KSM is not available, or is in use already."""
 

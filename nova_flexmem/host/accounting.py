@@ -32,7 +32,7 @@ from nova_flexmem.store import basefiles
 LOG = log.getLogger(__name__)
 
 #: sizeof(struct page): memory of the guest for each page of a FlexMem device.
-_PAGE_STRUCT_BYTES = 64
+PAGE_STRUCT_BYTES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _instance(qemu, bases, caches, used):
     key = None
     ram_bytes = shared_bytes = base_mapped_bytes = size_bytes = 0
     with pages.Pagemap(qemu.pid) as pagemap:
-        for area in _ram(areas, qemu):
+        for area in ram_areas(areas, qemu):
             area_bytes = pages.size_bytes(pagemap.runs(area.start, area.end))
             ram_bytes += area_bytes
             if area.inode:
@@ -228,12 +228,12 @@ def _instance(qemu, bases, caches, used):
         page_tables_bytes=status['VmPTE'], swap_bytes=status['VmSwap'],
         base_mapped_bytes=base_mapped_bytes,
         page_structs_bytes=(size_bytes // pages.PAGE_BYTES
-                            * _PAGE_STRUCT_BYTES),
+                            * PAGE_STRUCT_BYTES),
         guest_cache_bytes=caches.get(qemu.uuid),
         base_used_bytes=used.get(qemu.pid))
 
 
-def _ram(areas, qemu):
+def ram_areas(areas, qemu):
     """Return the memory.Areas that are the guest's RAM.
 
     An area of shared RAM (memfd, hugetlbfs, a file) has exactly the size of a

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Asks guests for the size of their page caches (balloon statistics)."""
+"""Asks guests what they use their memory for (balloon statistics)."""
 
 import libvirt
 from oslo_log import log
@@ -30,6 +30,21 @@ def page_caches():
     [libvirt] mem_stats_period_seconds is 0. A domain that is busy is left out,
     too. If libvirt does not answer, all are.
     """
+    return _statistics('disk_caches')
+
+
+def unused_bytes():
+    """Return how much of its RAM each guest does not use: {uuid: bytes}.
+
+    That is MemFree of the guest (VIRTIO_BALLOON_S_MEMFREE). Guests are left
+    out as in page_caches().
+    """
+    return _statistics('unused')
+
+
+def _statistics(name):
+    """Return a figure of the guests' balloons: {uuid: bytes}."""
+    name = f'balloon.{name}'
     try:
         with libvirt_connection.read_only(_URI) as connection:
             domains = connection.getAllDomainStats(
@@ -37,8 +52,8 @@ def page_caches():
                 libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING
                 | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
     except libvirt.libvirtError as e:
-        LOG.info('The sizes of guests\' page caches are not known, as libvirt'
-                 ' does not answer: %s', e)
+        LOG.info('The statistics of guests\' balloons are not known, as'
+                 ' libvirt does not answer: %s', e)
         return {}
-    return {domain.UUIDString(): values['balloon.disk_caches'] << 10
-            for domain, values in domains if 'balloon.disk_caches' in values}
+    return {domain.UUIDString(): values[name] << 10
+            for domain, values in domains if name in values}

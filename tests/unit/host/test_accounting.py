@@ -91,7 +91,7 @@ class RamTest(testtools.TestCase):
     def _ram_kib(self, maps, *ram_mib):
         qemu = processes.Qemu(1, '', '', tuple(size * MIB
                                                for size in ram_mib))
-        return [area.size_bytes >> 10 for area in accounting._ram(
+        return [area.size_bytes >> 10 for area in accounting.ram_areas(
             memory.parse(maps), qemu)]
 
     def test_nodes_of_the_same_size(self):
