@@ -18,31 +18,28 @@ appliance writes, and the delta's journal when it is replayed, goes to overlays
 of their own.
 """
 
-import contextlib
 import dataclasses
-import json
 import os
 import tempfile
+import typing
 
 from oslo_log import log
+from oslo_utils import units
 
 from nova_flexmem import exception
 from nova_flexmem import files
+from nova_flexmem.flatten import disks
 from nova_flexmem.flatten import grow
+from nova_flexmem.flatten import identity
 from nova_flexmem.flatten import merger as merger_module
 from nova_flexmem.flatten import revise
 from nova_flexmem.image import appliance as appliance_module
 from nova_flexmem.image import imagebytes
-from nova_flexmem.image import kernel
 from nova_flexmem.image import operating_system
 from nova_flexmem.image import source
 from nova_flexmem.image import sparse
-from nova_flexmem import process
-from nova_flexmem.store import basestore
 
 LOG = log.getLogger(__name__)
-
-GIB = 1 << 30
 
 FORMATS = ('qcow2', 'raw')
 
@@ -62,7 +59,7 @@ class Options:
     size_bytes: int | None = None
     image_sha256: str | None = None
     direct_paths: tuple[str, ...] = ()
-    max_virtual_size_bytes: int = 128 * GIB
+    max_virtual_size_bytes: int = 128 * units.Gi
     timeout_s: int = 1800
 
 
@@ -103,12 +100,16 @@ def flatten(store, image, delta, out, options=Options(),
     below, above = (source.inspect(
         path, max_virtual_size_bytes=options.max_virtual_size_bytes)
         for path in (image, delta))
+    size_bytes = _size_bytes(below, out, options)
     try:
         with tempfile.TemporaryDirectory(
                 prefix=f'.{os.path.basename(out)}.',
                 dir=os.path.dirname(out)) as folder:
-            return _Flatten(store, below, above, out, folder, options,
-                            progress).run()
+            flattened = _Flattening(store, below, above, folder, size_bytes,
+                                    options, progress).write(f'{folder}/out')
+            os.rename(f'{folder}/out', out)
+            files.sync(os.path.dirname(out))
+            return dataclasses.replace(flattened, path=out)
     except merger_module.Full as e:
         raise exception.FlattenFailed(
             delta=delta, image=image,
@@ -121,178 +122,127 @@ def flatten(store, image, delta, out, options=Options(),
             reason=f'{os.fsdecode(e.filename or out)}: {e.strerror}')
 
 
-class _Flatten:
-    """One flattening; its stages share what they found out."""
-
-    def __init__(self, store, image, delta, out, folder, options, progress):
-        self._store = store
-        self._image = image
-        self._delta = delta
-        self._out = out
-        self._folder = folder
-        self._options = options
-        self._progress = progress
-        self._size_bytes = options.size_bytes or image.virtual_size_bytes
-        if self._size_bytes < image.virtual_size_bytes:
-            raise exception.ImageRefused(
-                image=image.path, reason='it is larger than --size: '
-                f'{image.virtual_size_bytes} bytes; give at least that')
-        if self._size_bytes > options.max_virtual_size_bytes:
-            raise exception.ImageRefused(
-                image=out, reason='--size is above the limit of'
-                f' {options.max_virtual_size_bytes / GIB:.0f} GiB; raise'
-                ' [flexmem] max_virtual_size_gib')
-
-    def run(self):
-        before = self._states()
-        self._sha256 = imagebytes.digest(
-            self._image,
-            lambda part: self._progress('reading the image', part))
-        if self._options.image_sha256 not in (None, self._sha256):
-            raise exception.ImageRefused(
-                image=self._image.path, reason='it is not what the delta lies'
-                f' on: its SHA-256 is {self._sha256}, not'
-                f' {self._options.image_sha256}; give the image that the'
-                ' snapshot\'s property flexmem_base_image names')
-        disk = self._overlay(self._image, self._size_bytes)
-        self._copy_bytes = json.loads(process.run(
-            'qemu-img', 'measure', '--output=json', '-f', 'qcow2', '-O',
-            self._options.format, disk, timeout_s=60))['required']
-        delta = appliance_module.Drive(
-            self._overlay(self._delta, self._delta.virtual_size_bytes),
-            'qcow2', False, 'delta')
-        self._merger = merger_module.Merger(
-            self._folder, delta, self._delta.path, self._options.direct_paths)
-        drives = [appliance_module.Drive(disk, 'qcow2', False, 'image'),
-                  delta, self._merger.drive]
-        self._progress('starting the appliance', None)
-        home = self._store.folder('appliance')
-        merger_module.add_packages(home)
-        with appliance_module.Appliance(
-                home, drives, timeout_s=self._options.timeout_s,
-                file_size_bytes=2 * max(
-                    self._size_bytes,
-                    self._delta.virtual_size_bytes)) as a:
-            system, said = self._change(a, disk)
-        self._write(disk)
-        if self._states() != before:
-            raise exception.ImageRefused(
-                image=f'{self._image.path} or {self._delta.path}',
-                reason='it changed while it was read; flatten a snapshot, not'
-                ' the disk of an instance that runs')
-        os.rename(self._path('out'), self._out)
-        files.sync(os.path.dirname(self._out))
-        return Flattened(
-            path=self._out, format=self._options.format,
-            virtual_size_bytes=self._size_bytes,
-            system=f'{system.distro} {system.version}', **said)
-
-    def _path(self, name):
-        return os.path.join(self._folder, name)
-
-    def _states(self):
-        return [(status.st_dev, status.st_ino, status.st_size,
-                 status.st_mtime_ns, status.st_ctime_ns)
-                for status in map(os.stat, (self._image.path,
-                                            self._delta.path))]
-
-    def _overlay(self, below, size_bytes):
-        name = 'delta' if below is self._delta else 'image'
-        path = self._path(f'{name}.qcow2')
-        process.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-F',
-                    below.format, '-b', below.path, path, str(size_bytes),
-                    timeout_s=60)
-        return path
-
-    def _change(self, a, disk):
-        """Do all that is done in the appliance."""
-        self._progress('inspecting the image and the delta', None)
-        delta_uuid = self._merger.mount(a)
-        surveyed = self._merger.run('survey')
-        self._check_identity(surveyed['lower_uuid'])
-        self._check_room(surveyed['size_bytes'])
-        system = operating_system.find(a, self._image.path)
-        growth = None
-        if self._size_bytes > self._image.virtual_size_bytes:
-            self._progress('growing the root filesystem', None)
-            growth = grow.Growth(a, system.mountpoints['/'],
-                                 self._image.path)
-            growth.grow_unmounted()
-        tree = operating_system.Tree(a, system, self._folder)
-        for line in a.command('mountpoints'):
-            a.command('remount', line.split(': ', 1)[1], 'rw:true')
-        if growth:
-            growth.grow_mounted()
-        reviser = revise.Reviser(a, tree, self._folder)
-        stage = 'merging the delta into the image'
-        with sparse.Watch(disk, surveyed['size_bytes'],
-                          lambda part: self._progress(stage, part)):
-            said = self._merger.run('merge')
-        try:
-            reviser.revise(delta_uuid)
-        except ValueError as e:
-            raise exception.ImageRefused(
-                image=self._delta.path, reason=f'{e}; remove the file in the'
-                ' instance and take another snapshot')
-        said['unclear'] = [*map(exception.one_line, said['unclear'])]
-        for path in said['unclear']:
-            LOG.warning('%(path)s was a hard link in the image, and the guest'
-                        ' moved it: other names of it keep the content they'
-                        ' have in the image', {'path': path})
-        return system, said
-
-    def _check_identity(self, lower_uuid):
-        """Refuse an image that the delta does not lie on.
-
-        The overlay notes on the upper layer which filesystem is below it,
-        and the base's has a uuid that follows from the image's digest.
-        """
-        if self._options.image_sha256:
-            return
-        if lower_uuid in {basestore.format_1_uuid(self._sha256, rootfs)
-                          for rootfs in (kernel.EROFS, kernel.EXT4)}:
-            return
-        for key in self._store.keys():
-            with contextlib.suppress(exception.BaseDamaged,
-                                     exception.BaseNotFound):
-                manifest = self._store.require(key).manifest
-                if (manifest.uuid == lower_uuid
-                        and manifest.image_sha256 == self._sha256):
-                    return
-        raise exception.ImageRefused(
-            image=self._image.path, reason=f'{self._delta.path} does not say'
-            f' that it lies on this image (it lies on base {lower_uuid}); if'
-            ' you know that it does, give --image-sha256, as in the'
-            ' snapshot\'s property flexmem_base_sha256')
-
-    def _check_room(self, delta_bytes):
-        """Refuse a disk that would be full later."""
-        needed = self._copy_bytes + 2 * delta_bytes
-        status = os.statvfs(self._folder)
-        free = status.f_bavail * status.f_frsize
-        if free < needed:
-            raise exception.FlattenFailed(
-                delta=self._delta.path, image=self._image.path,
-                reason=f'{os.path.dirname(self._out)} has'
-                f' {free / GIB:.2f} GiB free, {needed / GIB:.2f} GiB may be'
-                ' needed; free space in it, or write elsewhere')
-
-    def _write(self, disk):
-        """Write what the overlay and the image are together."""
-        stage = f'writing {self._options.format}'
-        target = self._path('out')
-        open(target, 'xb').close()
-        with sparse.Watch(target, sparse.written_bytes(self._image.path)
-                          + sparse.written_bytes(disk),
-                          lambda part: self._progress(stage, part)):
-            process.write_disk('qemu-img', 'convert', '-f', 'qcow2', '-O',
-                               self._options.format, disk, target,
-                               size_bytes=self._size_bytes,
-                               timeout_s=self._options.timeout_s)
-        files.sync(target)
-
-
 def _check_absent(out):
     if os.path.lexists(out):
         raise exception.ImageRefused(
             image=out, reason='is there already; it is not overwritten')
+
+
+def _size_bytes(image, out, options):
+    """Return the virtual size of what is written."""
+    size_bytes = options.size_bytes or image.virtual_size_bytes
+    if size_bytes < image.virtual_size_bytes:
+        raise exception.ImageRefused(
+            image=image.path, reason='it is larger than --size: '
+            f'{image.virtual_size_bytes} bytes; give at least that')
+    if size_bytes > options.max_virtual_size_bytes:
+        raise exception.ImageRefused(
+            image=out, reason='--size is above the limit of'
+            f' {options.max_virtual_size_bytes / units.Gi:.0f} GiB; raise'
+            ' [flexmem] max_virtual_size_gib')
+    return size_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flattening:
+    """One flattening.
+
+    :ivar image: the source.Source of the image; so is delta
+    :ivar folder: for the overlays, and for files that pass through
+    :ivar size_bytes: virtual size of what is written
+    """
+
+    store: typing.Any
+    image: source.Source
+    delta: source.Source
+    folder: str
+    size_bytes: int
+    options: Options
+    progress: typing.Callable
+
+    def write(self, out):
+        """Write the image; returns a Flattened."""
+        before = disks.states((self.image, self.delta))
+        sha256 = imagebytes.digest(
+            self.image, lambda part: self.progress('reading the image', part))
+        identity.check_digest(self.image.path, sha256,
+                              self.options.image_sha256)
+        disk = disks.overlay(os.path.join(self.folder, 'image.qcow2'),
+                             self.image, self.size_bytes)
+        copy_bytes = disks.copy_bytes(disk, self.options.format)
+        program = merger_module.write_program(self.folder)
+        drives = [appliance_module.Drive(disk, 'qcow2', False, 'image'),
+                  appliance_module.Drive(disks.overlay(
+                      os.path.join(self.folder, 'delta.qcow2'), self.delta,
+                      self.delta.virtual_size_bytes), 'qcow2', False, 'delta'),
+                  program.drive]
+        self.progress('starting the appliance', None)
+        home = self.store.folder('appliance')
+        merger_module.add_packages(home)
+        with appliance_module.Appliance(
+                home, drives, timeout_s=self.options.timeout_s,
+                file_size_bytes=2 * max(
+                    self.size_bytes, self.delta.virtual_size_bytes)) as a:
+            merger = merger_module.Merger(a, program, drives[1],
+                                          self.delta.path,
+                                          self.options.direct_paths)
+            self.progress('inspecting the image and the delta', None)
+            delta_uuid = merger.mount()
+            survey = merger.run('survey')
+            if not self.options.image_sha256:
+                identity.check_below(self.store, self.image.path, sha256,
+                                     self.delta.path, survey['lower_uuid'])
+            disks.check_room(self.folder,
+                             copy_bytes + 2 * survey['size_bytes'],
+                             self.image.path, self.delta.path)
+            system, merged = self._change(a, disk, merger, delta_uuid,
+                                          survey['size_bytes'])
+        stage = f'writing {self.options.format}'
+        disks.write(disk, out, self.options.format, self.size_bytes,
+                    estimate_bytes=(sparse.written_bytes(self.image.path)
+                                    + sparse.written_bytes(disk)),
+                    timeout_s=self.options.timeout_s,
+                    progress=lambda part: self.progress(stage, part))
+        if disks.states((self.image, self.delta)) != before:
+            raise exception.ImageRefused(
+                image=f'{self.image.path} or {self.delta.path}',
+                reason='it changed while it was read; flatten a snapshot, not'
+                ' the disk of an instance that runs')
+        return Flattened(
+            path=out, format=self.options.format,
+            virtual_size_bytes=self.size_bytes,
+            system=f'{system.distro} {system.version}', **merged)
+
+    def _change(self, a, disk, merger, delta_uuid, delta_bytes):
+        """Merge the delta into the image's tree, in the appliance.
+
+        :returns: the image's OperatingSystem, and what the merge says
+        """
+        system = operating_system.find(a, self.image.path)
+        growth = None
+        if self.size_bytes > self.image.virtual_size_bytes:
+            self.progress('growing the root filesystem', None)
+            growth = grow.plan(a, system.mountpoints['/'], self.image.path)
+            growth.grow_unmounted()
+        tree = operating_system.Tree(a, system, self.folder)
+        for line in a.command('mountpoints'):
+            a.command('remount', line.split(': ', 1)[1], 'rw:true')
+        if growth:
+            growth.grow_mounted()
+        boot_files = revise.boot_files(tree)
+        stage = 'merging the delta into the image'
+        with sparse.Watch(disk, delta_bytes,
+                          lambda part: self.progress(stage, part)):
+            merged = merger.run('merge')
+        try:
+            revise.revise(a, tree, self.folder, boot_files, delta_uuid)
+        except ValueError as e:
+            raise exception.ImageRefused(
+                image=self.delta.path, reason=f'{e}; remove the file in the'
+                ' instance and take another snapshot')
+        merged['unclear'] = [*map(exception.one_line, merged['unclear'])]
+        for path in merged['unclear']:
+            LOG.warning('%(path)s was a hard link in the image, and the guest'
+                        ' moved it: other names of it keep the content they'
+                        ' have in the image', {'path': path})
+        return system, merged

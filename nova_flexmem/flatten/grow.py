@@ -26,34 +26,46 @@ _GROWING = ('ext2', 'ext3', 'ext4', 'xfs', 'btrfs')
 _END_SECTOR = -2048
 
 
+def plan(appliance, root, image):
+    """Return the Growth of a root filesystem.
+
+    :param appliance: a running Appliance, whose first disk is the image's
+    :param root: libguestfs mountable of the root filesystem
+    :param image: for messages
+    :raises: ImageRefused if it cannot grow
+    """
+    device = root.removeprefix('btrfsvol:')
+    if root.startswith('btrfsvol:'):
+        device = device[:device.index('/', len('/dev/'))]
+    kind = ' '.join(appliance.command('vfs-type', device))
+    if kind not in _GROWING:
+        raise _refused(image, f'it is {kind or "unknown"}')
+    if not _PARTITION.fullmatch(device) and device != '/dev/sda':
+        raise _refused(image, f'it is on {device}, no partition')
+    return Growth(appliance, device, kind, image)
+
+
 class Growth:
     """Lets the root filesystem have the whole of a disk that is larger now.
 
-    :param appliance: one whose first disk it is
-    :param root: libguestfs mountable of the root filesystem
-    :param image: for messages
-    :raises: ImageRefused if it is not the last on the disk, or none that can
-        grow
+    :param device: of the root filesystem
+    :param kind: of the filesystem
     """
 
-    def __init__(self, appliance, root, image):
+    def __init__(self, appliance, device, kind, image):
         self._appliance = appliance
+        self._device = device
+        self._kind = kind
         self._image = image
-        self._device = root.removeprefix('btrfsvol:')
-        if root.startswith('btrfsvol:'):
-            self._device = self._device[:self._device.index(
-                '/', len('/dev/'))]
-        self._kind = ' '.join(appliance.command('vfs-type', self._device))
-        self._partition = _PARTITION.fullmatch(self._device)
-        if self._kind not in _GROWING:
-            raise self._refused(f'it is {self._kind or "unknown"}')
-        if not self._partition and self._device != '/dev/sda':
-            raise self._refused(f'it is on {self._device}, no partition')
 
     def grow_unmounted(self):
-        """Grow the partition, and a filesystem that has to be unmounted."""
-        if self._partition:
-            self._grow_partition(self._partition[1], int(self._partition[2]))
+        """Grow the partition, and a filesystem that has to be unmounted.
+
+        :raises: ImageRefused if another partition is behind it
+        """
+        partition = _PARTITION.fullmatch(self._device)
+        if partition:
+            self._grow_partition(partition[1], int(partition[2]))
         if self._kind.startswith('ext'):
             self._appliance.command('e2fsck', self._device, 'correct:true')
             self._appliance.command('resize2fs', self._device)
@@ -66,16 +78,17 @@ class Growth:
             self._appliance.command('btrfs-filesystem-resize', '/')
 
     def _grow_partition(self, disk, number):
-        starts = {int(found): int(start) for found, start in _START.findall(
+        starts = {int(part): int(start) for part, start in _START.findall(
             '\n'.join(self._appliance.command('part-list', disk)))}
         if max(starts, key=starts.__getitem__, default=None) != number:
-            raise self._refused('another partition is behind it')
+            raise _refused(self._image, 'another partition is behind it')
         if self._appliance.command('part-get-parttype', disk) == ['gpt']:
             self._appliance.command('part-expand-gpt', disk)
         self._appliance.command('part-resize', disk, str(number),
                                 str(_END_SECTOR))
 
-    def _refused(self, why):
-        return exception.ImageRefused(
-            image=self._image, reason=f'its root filesystem cannot grow:'
-            f' {why}; leave out --size, or grow it in the image')
+
+def _refused(image, why):
+    return exception.ImageRefused(
+        image=image, reason=f'its root filesystem cannot grow: {why}; leave'
+        ' out --size, or grow it in the image')

@@ -17,6 +17,7 @@ its own, and Python with it as a package of the appliance.
 """
 
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -47,8 +48,8 @@ def _is_text(value):
     return isinstance(value, str)
 
 
-#: What the program says: the fields, and what they can be.
-_SAYS = {
+#: The fields of the program's answers, and what they can be.
+_ANSWERS = {
     'survey': {
         'lower_uuid': lambda value: value is None or _is_text(value),
         'size_bytes': _is_count},
@@ -65,89 +66,106 @@ class Full(exception.FlexMemException):
     msg_fmt = 'no space left in the image\'s filesystem at %(point)s'
 
 
-class Merger:
-    """The program, for one appliance.
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The merge program on a disk.
 
-    :param folder: for the program's disk
+    :ivar drive: the disk that the appliance must have
+    :ivar size_bytes: of the zip file that it begins with
+    """
+
+    drive: appliance_module.Drive
+    size_bytes: int
+
+
+def write_program(folder):
+    """Write the program's disk to a folder; returns the Program."""
+    content = _zipped()
+    drive = appliance_module.Drive(os.path.join(folder, 'program'), 'raw',
+                                   True, _LABEL)
+    sectors = -(-len(content) // _SECTOR_BYTES)
+    with open(drive.path, 'xb') as f:
+        f.write(content.ljust(sectors * _SECTOR_BYTES, b'\0'))
+    return Program(drive, len(content))
+
+
+class Merger:
+    """Merges a delta in a running appliance.
+
+    :param program: the Program on one of its drives
     :param delta: the Drive of the delta
     :param name: of the delta, for messages
     :param direct_paths: folders of the guest that lie directly on it
     """
 
-    def __init__(self, folder, delta, name, direct_paths):
+    def __init__(self, appliance, program, delta, name, direct_paths):
+        self._appliance = appliance
+        self._program = program
         self._delta = delta
         self._name = name
         self._direct_paths = direct_paths
-        content = _zipped()
-        self._size_bytes = len(content)
-        #: the disk that the appliance must have
-        self.drive = appliance_module.Drive(
-            os.path.join(folder, 'program'), 'raw', True, _LABEL)
-        sectors = -(-len(content) // _SECTOR_BYTES)
-        with open(self.drive.path, 'xb') as f:
-            f.write(content.ljust(sectors * _SECTOR_BYTES, b'\0'))
 
-    def mount(self, appliance):
+    def mount(self):
         """Mount the delta, which replays its journal.
 
         :returns: the uuid of its filesystem
         :raises: ImageRefused if it is not what a delta is
         """
-        self._appliance = appliance
         device = self._delta.device
-        kind = ' '.join(appliance.command('vfs-type', device))
+        kind = ' '.join(self._appliance.command('vfs-type', device))
         if kind != 'ext4':
             raise exception.ImageRefused(
                 image=self._name, reason='not a delta: it has'
                 f' {f"{kind} on it" if kind else "no filesystem"} instead of'
                 ' ext4; give the disk or the layered snapshot of a FlexMem'
                 ' instance')
-        appliance.shell(
-            f'head -c {self._size_bytes} {self.drive.device} > /tmp/merge.zip'
-            f'\nmkdir {_DELTA}\n'
+        self._appliance.shell(
+            f'head -c {self._program.size_bytes}'
+            f' {self._program.drive.device} > /tmp/merge.zip\n'
+            f'mkdir {_DELTA}\n'
             f'mount -t ext4 -o ro,nosuid,nodev {device} {_DELTA}')
-        found = ' '.join(appliance.command('vfs-uuid', device))
-        if not found:
+        fs_uuid = ' '.join(self._appliance.command('vfs-uuid', device))
+        if not fs_uuid:
             raise exception.ImageRefused(
                 image=self._name, reason='not a delta: its filesystem has no'
                 ' uuid')
-        return found
+        return fs_uuid
 
     def run(self, command):
-        """Run it; see merge.__main__ for the commands and what they say.
+        """Run it; see merge.__main__ for the commands and what they answer.
 
         :raises: ImageRefused, Full; ProgramFailed if it says something else
         """
         words = b'\0'.join(os.fsencode(word) for word in (
             command, _DELTA, _TREE, *self._direct_paths))
         # the appliance has no locale, and the names of files are bytes
-        said = _parsed(command, self._appliance.shell(
+        answer = _parsed(command, self._appliance.shell(
             f'echo {base64.b64encode(words).decode()} | base64 -d |'
             ' PYTHONPATH=/tmp/merge.zip PYTHONUTF8=1'
             f' xargs -0 python3 -B -m {merge.__name__}'))
-        if 'full' in said:
-            raise Full(point=said['full'])
-        if 'refused' in said:
+        if 'full' in answer:
+            raise Full(point=answer['full'])
+        if 'refused' in answer:
             raise exception.ImageRefused(image=self._name,
-                                         reason=said['refused'])
-        return said
+                                         reason=answer['refused'])
+        return answer
 
 
 def _parsed(command, lines):
-    """Return what the program said.
+    """Return the program's answer.
 
     It comes from the appliance, whose kernel read the tenant's filesystems.
     """
     try:
-        said = json.loads('\n'.join(lines))
-        if not any(said.keys() == fields.keys() and
-                   all(fits(said[name]) for name, fits in fields.items())
-                   for fields in (*_FAILURES, _SAYS[command])):
+        answer = json.loads('\n'.join(lines))
+        if not any(answer.keys() == fields.keys() and
+                   all(fits(answer[name]) for name, fits in fields.items())
+                   for fields in (*_FAILURES, _ANSWERS[command])):
             raise ValueError('it has other fields')
     except (ValueError, AttributeError, RecursionError) as e:
         raise exception.ProgramFailed(program=f'merge {command}',
                                       reason=f'not a usable answer: {e}')
-    return said
+    return answer
 
 
 def add_packages(home):

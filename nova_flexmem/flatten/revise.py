@@ -23,62 +23,59 @@ _ENTRY_BYTES = 1 << 16
 _FSTAB_BYTES = 1 << 16
 
 
-class Reviser:
-    """Remembers what the image says, and has it said again.
+def boot_files(tree):
+    """Return {path: text} of the boot loader's files that name devices.
+
+    :param tree: the image's operating_system.Tree
+    """
+    return {path: tree.read_text(path, size)
+            for paths, size in ((grub.MENUS, _MENU_BYTES),
+                                (grub.entries(tree), _ENTRY_BYTES))
+            for path in paths}
+
+
+def revise(appliance, tree, folder, originals, delta_uuid):
+    """Revise /etc/fstab and the boot loader's files.
 
     :param appliance: a running Appliance
-    :param tree: the image's operating_system.Tree in it, before any change
+    :param tree: the image's operating_system.Tree in it, now changed
     :param folder: where files pass through on the host
+    :param originals: boot_files() before any change
+    :param delta_uuid: of the delta's filesystem
+    :raises: ValueError if what the image says of it is not enough
     """
+    text = tree.read_text(operating_system.FSTAB, _FSTAB_BYTES)
+    _write(appliance, folder, operating_system.FSTAB, text,
+           fstab_of_image(text))
+    entries = [text for path, text in originals.items()
+               if path not in grub.MENUS]
+    for path, text in boot_files(tree).items():
+        original = originals.get(path)
+        if text == original:
+            continue
+        try:
+            revised = (grub.adapt(text, original, delta_uuid)
+                       if path in grub.MENUS else
+                       grub.adapt_entry(text, entries))
+        except ValueError as e:
+            raise ValueError(f'the guest wrote {path} anew, for a FlexMem'
+                             f' guest, and {e}')
+        _write(appliance, folder, path, text, revised)
 
-    def __init__(self, appliance, tree, folder):
-        self._appliance = appliance
-        self._tree = tree
-        self._passing = os.path.join(folder, 'revised')
-        self._originals = self._boot_files()
 
-    def revise(self, delta_uuid):
-        """Revise /etc/fstab and the boot loader's files.
-
-        :param delta_uuid: of the delta's filesystem
-        :raises: ValueError if what the image says of it is not enough
-        """
-        text = self._tree.read_text(operating_system.FSTAB, _FSTAB_BYTES)
-        self._write(operating_system.FSTAB, text, fstab_of_image(text))
-        entries = [text for path, text in self._originals.items()
-                   if path not in grub.MENUS]
-        for path, text in self._boot_files().items():
-            original = self._originals.get(path)
-            if text == original:
-                continue
-            try:
-                self._write(path, text, grub.adapt(text, original, delta_uuid)
-                            if path in grub.MENUS else
-                            grub.adapt_entry(text, entries))
-            except ValueError as e:
-                raise ValueError(f'the guest wrote {path} anew, for a FlexMem'
-                                 f' guest, and {e}')
-
-    def _boot_files(self):
-        """Return {path: text} of the boot loader's files on devices."""
-        return {path: self._tree.read_text(path, size)
-                for paths, size in ((grub.MENUS, _MENU_BYTES),
-                                    (grub.entries(self._tree), _ENTRY_BYTES))
-                for path in paths}
-
-    def _write(self, path, text, revised):
-        """Give a file another content; the rest of it stays."""
-        if revised == text:
-            return
-        with open(self._passing, 'w', encoding='utf-8',
-                  errors='surrogateescape') as f:
-            f.write(revised)
-        time = self._appliance.command('statns', path)
-        self._appliance.command('upload', self._passing, path)
-        facts = dict(line.split(': ', 1) for line in time)
-        self._appliance.command(
-            'utimens', path, facts['st_atime_sec'], facts['st_atime_nsec'],
-            facts['st_mtime_sec'], facts['st_mtime_nsec'])
+def _write(appliance, folder, path, text, revised):
+    """Give a file another content; the rest of it stays."""
+    if revised == text:
+        return
+    passing = os.path.join(folder, 'revised')
+    with open(passing, 'w', encoding='utf-8', errors='surrogateescape') as f:
+        f.write(revised)
+    times = dict(line.split(': ', 1)
+                 for line in appliance.command('statns', path))
+    appliance.command('upload', passing, path)
+    appliance.command(
+        'utimens', path, times['st_atime_sec'], times['st_atime_nsec'],
+        times['st_mtime_sec'], times['st_mtime_nsec'])
 
 
 def fstab_of_image(text):

@@ -76,7 +76,7 @@ def measure(data):
         content = roottree.measure(appliance)
         assert rootfs.load('erofs').room_bytes(content) > 0
     with contextlib.suppress(*_EXPECTED):
-        growth = grow.Growth(appliance, '/dev/sda1', '/image')
+        growth = grow.plan(appliance, '/dev/sda1', '/image')
         growth.grow_unmounted()
 
 

@@ -18,15 +18,11 @@ it renamed moves, what it wrote is copied. Paths are bytes.
 
 import os
 import stat
-import subprocess
 
 from nova_flexmem.flatten.merge import files
 from nova_flexmem.flatten.merge import links as links_module
+from nova_flexmem.flatten.merge import stages as stages_module
 from nova_flexmem.flatten.merge import upper as upper_module
-
-#: Where what moves waits, in the top folder of its filesystem; no name that
-#: a guest could have foreseen.
-_STAGE = b'.flexmem-' + os.urandom(8).hex().encode()
 
 
 class Merge:
@@ -51,7 +47,7 @@ class Merge:
         self._prefix = prefix
         self._remover = files.Remover(mounts, self._kept)
         self._staged = {}  # folder in the upper layer: where its origin waits
-        self._stages = {}  # mount point: its stage
+        self._stages = stages_module.Stages(mounts)
         # by inode number in the upper layer: a link to the file of the image
         # that is to have its content, and its path in the target
         self._linked = {}
@@ -76,10 +72,7 @@ class Merge:
         self._merge_folder(self._upper, self._target)
         for path, flags in self._flags:
             files.set_flags(path, flags, True)
-        for point, stage in self._stages.items():
-            found = os.lstat(point)
-            files.Remover(self._mounts, ()).remove(stage)
-            os.utime(point, ns=(found.st_atime_ns, found.st_mtime_ns))
+        self._stages.remove()
 
     def replace(self, source, path):
         """Replace a folder by a copy of another that is no upper layer.
@@ -104,9 +97,9 @@ class Merge:
             if not self._is_folder(origin):
                 continue  # the overlay would show nothing of it either
             self._refuse_mount_points(origin, 'moved')
-            waiting = os.path.join(self._stage(origin), b'%d' % number)
+            waiting = os.path.join(self._stages.at(origin), b'%d' % number)
             self._unprotect_around(origin)
-            _move(origin, waiting)
+            stages_module.move(origin, waiting)
             self._staged[path] = waiting
 
     def _stage_links(self):
@@ -115,20 +108,20 @@ class Merge:
         self._note_links(links, self._upper, self._target)
         decided, self.unclear = links.resolve()
         for number, path in decided.items():
-            kept = os.path.join(self._stage(path), b'link-%d' % number)
+            kept = os.path.join(self._stages.at(path), b'link-%d' % number)
             files.unprotect(path, os.lstat(path))
             os.link(path, kept)
             self._linked[number] = kept
 
     def _note_links(self, links, folder, lower):
-        for name, path, found in _entries(folder):
+        for name, path, status in _entries(folder):
             below = os.path.join(lower, name) if lower else None
-            if stat.S_ISDIR(found.st_mode):
+            if stat.S_ISDIR(status.st_mode):
                 if path in self._staged:
                     below = self._staged[path]
                 elif below and not self._is_folder(below):
                     # replaced; a symbolic link may lead out of the image
-                    links.see(path, found, below)
+                    links.see(path, status, below)
                     below = None
                 elif upper_module.marks(path, self._prefix).opaque:
                     if below:
@@ -136,58 +129,59 @@ class Merge:
                     below = None
                 self._note_links(links, path, below)
             else:
-                links.see(path, found, below)
+                links.see(path, status, below)
 
     def _merge_folder(self, folder, target):
         files.unprotect(target, os.lstat(target))
-        for name, path, found in _entries(folder):
+        for name, path, status in _entries(folder):
             to = os.path.join(target, name)
             if to in self._kept:
                 continue
-            if self._is_whiteout(found):
+            if self._is_whiteout(status):
                 self._remover.remove(to)
-            elif stat.S_ISDIR(found.st_mode):
+            elif stat.S_ISDIR(status.st_mode):
                 self._place_folder(path, to)
                 self._merge_folder(path, to)
             else:
-                self._place_file(path, found, to)
+                self._place_file(path, status, to)
         self._finish(folder, target, os.lstat(folder),
                      keep=folder == self._upper)
 
-    def _is_whiteout(self, found):
-        return self._prefix != '\0' and files.is_whiteout(found)
+    def _is_whiteout(self, status):
+        return self._prefix != '\0' and files.is_whiteout(status)
 
     def _place_folder(self, path, to):
         """Have a folder at a path, with what shows through in it."""
         if path in self._staged:
             self._make_way(to)
-            _move(self._staged[path], to)
+            stages_module.move(self._staged[path], to)
         elif not self._is_folder(to):
             self._make_way(to)
             os.mkdir(to)
         elif upper_module.marks(path, self._prefix).opaque:
             self._remover.clear(to)
 
-    def _place_file(self, path, found, to):
-        kept = self._linked.pop(found.st_ino, None)
+    def _place_file(self, path, status, to):
+        kept = self._linked.pop(status.st_ino, None)
         if kept:  # the image's own file, once for all its names
             files.copy_content(path, kept)
-            self._finish(path, kept, found)
-            self._seen[found.st_ino] = kept
+            self._finish(path, kept, status)
+            self._seen[status.st_ino] = kept
         self._make_way(to)
-        if found.st_ino in self._seen and _link(self._seen[found.st_ino], to):
+        linked = self._seen.get(status.st_ino)
+        if linked and _link(linked, to):
             return
         try:
-            files.make(to, path, found)
+            files.make(to, path, status)
         except PermissionError:
             if not self._mounts.is_plain(to):
                 raise
             raise files.Unmergeable(
                 f'{self._shown(to)} is on a filesystem of the image that'
                 ' cannot have such a file')
-        self._finish(path, to, found)
-        if found.st_nlink > 1:
-            self._seen[found.st_ino] = to
+        self._finish(path, to, status)
+        if status.st_nlink > 1:
+            self._seen[status.st_ino] = to
 
     def _make_way(self, to):
         if files.status(to) is None:
@@ -204,13 +198,13 @@ class Merge:
                 f'the guest {done} {self._shown(path)}, but the image mounts'
                 f' a filesystem at {self._shown(points[0])}')
 
-    def _finish(self, path, to, found, keep=False):
+    def _finish(self, path, to, status, keep=False):
         marks = upper_module.marks(path, self._prefix)
         if marks.metadata_only:
             raise files.Unmergeable(
                 f'{self._shown(to)} was written by a kernel with metacopy,'
                 ' which keeps the content elsewhere')
-        files.copy_metadata(path, to, found, marks.own, keep=keep,
+        files.copy_metadata(path, to, status, marks.own, keep=keep,
                             plain=self._mounts.is_plain(to))
         if marks.flags:
             self._flags.append((to, marks.flags))
@@ -219,20 +213,11 @@ class Merge:
     def _is_folder(self, path):
         """Return whether a path of the target is one, by no symbolic link."""
         while path != self._target:
-            found = files.status(path)
-            if found is None or not stat.S_ISDIR(found.st_mode):
+            status = files.status(path)
+            if status is None or not stat.S_ISDIR(status.st_mode):
                 return False
             path = os.path.dirname(path)
         return True
-
-    def _stage(self, path):
-        """Return the folder where what is at a path can wait."""
-        point = self._mounts.of(path)
-        if point not in self._stages:
-            stage = os.path.join(point, _STAGE)
-            os.mkdir(stage)
-            self._stages[point] = stage
-        return self._stages[point]
 
     def _unprotect_around(self, path):
         for around in (path, os.path.dirname(path)):
@@ -244,11 +229,11 @@ class Merge:
 
 def _entries(folder):
     """Return (name, path, status) of what is in a folder, sorted."""
-    found = []
+    entries = []
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
-        found.append((name, path, os.lstat(path)))
-    return found
+        entries.append((name, path, os.lstat(path)))
+    return entries
 
 
 def _link(existing, to):
@@ -258,13 +243,3 @@ def _link(existing, to):
     except OSError:  # another filesystem, or one without links
         return False
     return True
-
-
-def _move(path, to):
-    try:
-        os.rename(path, to)
-    except OSError:  # another filesystem or subvolume: mv copies
-        done = subprocess.run(['mv', '-T', '--', path, to], check=False,
-                              stderr=subprocess.PIPE)
-        if done.returncode:
-            raise files.Unmergeable(os.fsdecode(done.stderr.strip()))

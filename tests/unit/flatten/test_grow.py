@@ -33,7 +33,7 @@ class GrowthTest(testtools.TestCase):
             f'vfs-type {device}': [kind],
             'part-list /dev/sda': partitions,
             'part-get-parttype /dev/sda': ['gpt']})
-        growth = grow.Growth(appliance, root, '/image')
+        growth = grow.plan(appliance, root, '/image')
         growth.grow_unmounted()
         growth.grow_mounted()
         return appliance.commands[-3:]
@@ -61,6 +61,6 @@ class GrowthTest(testtools.TestCase):
                      ['part_num: 1', f'part_start: {"9" * 5000}']):
             self.assert_refused('behind it', '/dev/sda1', said)
 
-    def test_what_can_not_grow(self):
+    def test_what_cannot_grow(self):
         self.assert_refused('it is swap', '/dev/sda1', [], 'swap')
         self.assert_refused('no partition', '/dev/vg/root', [])

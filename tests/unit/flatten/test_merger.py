@@ -37,10 +37,12 @@ class Appliance:
 class MergerTest(testtools.TestCase):
 
     def mounted(self, running):
+        program = merger.write_program(
+            self.useFixture(fixtures.TempDir()).path)
         made = merger.Merger(
-            self.useFixture(fixtures.TempDir()).path,
+            running, program,
             appliance.Drive('/disk', 'qcow2', False, 'delta'), '/disk', [])
-        return made, made.mount(running)
+        return made, made.mount()
 
     def run_command(self, command, said):
         made, _uuid = self.mounted(Appliance(said))
