@@ -13,9 +13,7 @@
 """nova-flexmem image: bases of images."""
 
 import argparse
-import typing
 
-from cliff import command
 from cliff import lister
 from cliff import show
 from oslo_utils import units
@@ -23,67 +21,13 @@ from oslo_utils import units
 from nova_flexmem.build import builder
 from nova_flexmem.cmd import progress
 from nova_flexmem.cmd import signals
+from nova_flexmem.cmd import store
 from nova_flexmem import exception
 from nova_flexmem.store import basefiles
-from nova_flexmem.store import basestore
 from nova_flexmem.store import names
 
-_BASE_HELP = 'key of a base, or the beginning of one'
 
-
-class _StoreCommand(command.Command):
-    """What the commands on the base store share."""
-
-    app: typing.Any
-
-    def make_store(self):
-        """Return the Store, made if there is none.
-
-        What killed builds left in it is removed.
-        """
-        opened = basestore.Store(self.app.conf.flexmem.store_path)
-        builder.clean(opened)
-        return opened
-
-    def open_store(self):
-        """Return the Store, as make_store() if there is one.
-
-        :raises: StoreUnusable
-        """
-        self._look()
-        return self.make_store()
-
-    def look_at_store(self):
-        """Return the Store, as open_store() if it is this user's.
-
-        That of another user is only looked at.
-
-        :raises: StoreUnusable
-        """
-        looked_at = self._look()
-        return self.make_store() if looked_at.is_own() else looked_at
-
-    def _look(self):
-        looked_at = basestore.Store(self.app.conf.flexmem.store_path,
-                                    read_only=True)
-        if not looked_at.exists():
-            raise exception.StoreUnusable(
-                store=looked_at.path, reason='there is no base store; give'
-                ' the right one with --store or [flexmem] store_path, or make'
-                ' it with "nova-flexmem image build"')
-        return looked_at
-
-
-class _BaseCommand(_StoreCommand):
-    """What the commands on one base share."""
-
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
-        parser.add_argument('base', metavar='BASE', help=_BASE_HELP)
-        return parser
-
-
-class Build(_StoreCommand, show.ShowOne):
+class Build(store.StoreCommand, show.ShowOne):
     """Build the base of an image, unless the store has it."""
 
     def get_parser(self, prog_name):
@@ -120,11 +64,11 @@ class Build(_StoreCommand, show.ShowOne):
                                        reporter)
         if parsed_args.name:
             opened.set_name(parsed_args.name, built.key)
-        facts, values = _describe(built, opened)
+        facts, values = store.describe(built, opened)
         return ('built', *facts), (new, *values)
 
 
-class List(_StoreCommand, lister.Lister):
+class List(store.StoreCommand, lister.Lister):
     """List the bases of this host."""
 
     def take_action(self, parsed_args):
@@ -151,25 +95,25 @@ class List(_StoreCommand, lister.Lister):
                 'Built at', 'Names'), rows
 
 
-class Show(_BaseCommand, show.ShowOne):
+class Show(store.BaseCommand, show.ShowOne):
     """Show a base."""
 
     def take_action(self, parsed_args):
         opened = self.look_at_store()
         key = opened.find(parsed_args.base)
-        facts, values = _describe(opened.require(key), opened)
+        facts, values = store.describe(opened.require(key), opened)
         return ((*facts, 'users', 'unused_s'),
                 (*values, opened.users(key), round(opened.unused_s()[key])))
 
 
-class Verify(_StoreCommand):
+class Verify(store.StoreCommand):
     """Read every byte of bases again and compare with their manifests."""
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument('base', metavar='BASE', nargs='?',
-                           help=_BASE_HELP)
+                           help=store.BASE_HELP)
         which.add_argument('--all', action='store_true',
                            help='verify every base')
         return parser
@@ -193,7 +137,7 @@ class Verify(_StoreCommand):
         return 1 if damaged else 0
 
 
-class Remove(_BaseCommand):
+class Remove(store.BaseCommand):
     """Remove a base that nothing uses."""
 
     def take_action(self, parsed_args):
@@ -203,7 +147,7 @@ class Remove(_BaseCommand):
         self.app.stdout.write(f'{key}: removed\n')
 
 
-class Prune(_StoreCommand, lister.Lister):
+class Prune(store.StoreCommand, lister.Lister):
     """Remove the bases that have been out of use for long enough."""
 
     def get_parser(self, prog_name):
@@ -227,31 +171,3 @@ def _name(text):
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e))
     return text
-
-
-def _describe(found, opened):
-    """Return names and values of what there is to say about a base.
-
-    :param opened: the Store
-    """
-    manifest = found.manifest
-    facts = {
-        'base': manifest.key, 'names': opened.names_of(found.key),
-        'scope': manifest.scope, 'path': found.path,
-        'uuid': manifest.uuid, 'system': manifest.distro,
-        'kernel': manifest.kernel_release,
-        'other_kernels': manifest.kernel_others,
-        'kernel_args': manifest.kernel_args, 'rootfs': manifest.rootfs,
-        'rootfs_size_mib': round(manifest.rootfs_size_bytes / units.Mi),
-        # 64 bytes for each 4 KiB page
-        'guest_page_structs_mib': round(
-            manifest.files[basefiles.ROOT_PMEM].size_bytes / 64 / units.Mi, 1),
-        'devices': manifest.devices, 'image_sha256': manifest.image_sha256,
-        'image_format': manifest.image_format,
-        'image_virtual_size_mib': round(
-            manifest.image_virtual_size_bytes / units.Mi),
-        'files': {name: f'{f.size_bytes} bytes, sha256 {f.sha256}'
-                  for name, f in manifest.files.items()},
-        'built_at': manifest.built_at, 'built_by': manifest.built_by,
-    }
-    return tuple(facts), tuple(facts.values())
