@@ -12,7 +12,6 @@
 
 import gzip
 import lzma
-import struct
 
 import testtools
 import zstandard
@@ -20,21 +19,12 @@ import zstandard
 from nova_flexmem import exception
 from nova_flexmem.image import kernel
 from tests.unit.image import samples
+from tests.unit.image import test_bzimage
 
 _RELEASE = '6.1.0-10-amd64'
 _ELF = b'\x7fELF' + bytes(100)
 _BUILTIN = ('overlay', 'ext4', 'erofs', 'virtio_pci', 'virtio_blk',
             'libnvdimm', 'nfit', 'nd_pmem')
-
-
-def _bzimage(setup_sectors=4, protocol=0x20f, loaded_high=1, kernel_64=1):
-    content = bytearray(4096)
-    content[0x1f1] = setup_sectors
-    content[0x202:0x206] = b'HdrS'
-    struct.pack_into('<H', content, 0x206, protocol)
-    content[0x211] = loaded_high
-    struct.pack_into('<H', content, 0x236, kernel_64)
-    return bytes(content)
 
 
 def _builtin(names):
@@ -44,7 +34,7 @@ def _builtin(names):
 def _files(release=_RELEASE, builtin=_BUILTIN, dep='', **more):
     """Return the files of one installed kernel that can do everything."""
     folder = f'/lib/modules/{release}'
-    return {f'/boot/vmlinuz-{release}': _bzimage(),
+    return {f'/boot/vmlinuz-{release}': test_bzimage.make(),
             f'{folder}/modules.dep': dep,
             f'{folder}/modules.builtin': _builtin(builtin),
             **{f'{folder}/{path}': content
@@ -65,7 +55,7 @@ class FindTest(testtools.TestCase):
     def test_all_built_in(self):
         found = self.find(_files())
         self.assertEqual(_RELEASE, found.release)
-        self.assertEqual(_bzimage(), found.image)
+        self.assertEqual(test_bzimage.make(), found.image)
         self.assertEqual(('erofs', 'ext4'), found.rootfs)
         self.assertEqual(('nvdimm',), found.devices)
         self.assertEqual((), found.modules)
@@ -103,26 +93,27 @@ class FindTest(testtools.TestCase):
 
     def test_none(self):
         self.assert_refused({'/etc/passwd': ''}, 'no kernel in it')
-        self.assert_refused({f'/boot/vmlinuz-{_RELEASE}': _bzimage()},
+        self.assert_refused({f'/boot/vmlinuz-{_RELEASE}': test_bzimage.make()},
                             'no kernel in it')
 
     def test_not_a_bzimage(self):
-        for content in (b'', b'MZ', _ELF, bytes(4096), _bzimage()[:0x230]):
+        for content in (b'', b'MZ', _ELF, bytes(4096),
+                        test_bzimage.make()[:0x230]):
             self.assert_refused(
                 _files() | {f'/boot/vmlinuz-{_RELEASE}': content},
                 f'/boot/vmlinuz-{_RELEASE}', 'not a 64-bit x86')
 
     def test_bzimage_that_qemu_would_end_on(self):
-        for content in (_bzimage(kernel_64=0), _bzimage(loaded_high=0),
-                        _bzimage(protocol=0), _bzimage(protocol=0x20b),
-                        _bzimage(setup_sectors=7),
-                        _bzimage(setup_sectors=255),
-                        _bzimage(setup_sectors=0)[:2560]):
+        for content in (test_bzimage.make(kernel_64=0), test_bzimage.make(loaded_high=0),
+                        test_bzimage.make(protocol=0), test_bzimage.make(protocol=0x20b),
+                        test_bzimage.make(setup_sectors=7),
+                        test_bzimage.make(setup_sectors=255),
+                        test_bzimage.make(setup_sectors=0)[:2560]):
             self.assert_refused(
                 _files() | {f'/boot/vmlinuz-{_RELEASE}': content},
                 'not a 64-bit x86')
         self.find(_files() | {
-            f'/boot/vmlinuz-{_RELEASE}': _bzimage(setup_sectors=0)})
+            f'/boot/vmlinuz-{_RELEASE}': test_bzimage.make(setup_sectors=0)})
 
     def test_too_large(self):
         self.assertRaises(

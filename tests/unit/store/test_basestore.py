@@ -10,28 +10,24 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import hashlib
 import mmap
-import multiprocessing
 import os
-import resource
 import shutil
 import stat
 import subprocess
 import sys
 
 import fixtures
-from oslo_concurrency import lockutils
-import testtools
 
 from nova_flexmem import exception
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 from tests.unit.image import samples
+from tests.unit.store import store_test
 
-_A = 'a' * 32
-_AB = 'ab' + 'c' * 30
-_USER = '5f0b9d6e-8f0e-4b6c-a1f4-3b8a6d3c2e10'
+_A = store_test.KEY
+_AB = store_test.OTHER_KEY
+_USER = store_test.USER
 
 #: A process that maps a file until its input ends.
 _MAP = '''
@@ -43,12 +39,6 @@ sys.stdin.read()
 '''
 
 
-def _hold_lock(path, key, connection):
-    with basestore.Store(path).lock('build', key):
-        connection.send('held')
-        connection.poll(60)
-
-
 def _die_building(path, key):
     opened = basestore.Store(path)
     with opened.lock('build', key), opened.build_folder(key) as folder:
@@ -57,50 +47,7 @@ def _die_building(path, key):
         os._exit(9)
 
 
-class StoreTest(testtools.TestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.path = os.path.join(self.useFixture(fixtures.TempDir()).path,
-                                 'store')
-        self.store = basestore.Store(self.path)
-
-    def names(self, folder):
-        return sorted(os.listdir(self.store.folder(folder)))
-
-    def flip(self, key, name):
-        """Change one bit of a base's file, as root could."""
-        path = os.path.join(self.store.folder('bases'), key, name)
-        status = os.stat(path)
-        os.chmod(path, 0o644)
-        with open(path, 'r+b') as f:
-            f.seek(-1, os.SEEK_END)
-            byte = f.read(1)[0]
-            f.seek(-1, os.SEEK_END)
-            f.write(bytes([byte ^ 1]))
-        os.chmod(path, 0o444)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-    def long_unused(self, key):
-        os.utime(os.path.join(self.store.folder('uses'), key), (0, 0))
-
-    def start(self, target, *args):
-        process = multiprocessing.get_context('spawn').Process(
-            target=target, args=args)
-        process.start()
-        self.addCleanup(process.kill)
-        return process
-
-    def hold_lock(self, key):
-        """Return a process that holds a lock until it ends."""
-        ours, its = multiprocessing.Pipe()
-        self.addCleanup(ours.close)
-        process = self.start(_hold_lock, self.path, key, its)
-        self.assertTrue(ours.poll(60), 'no lock within 60 s')
-        return process
-
-
-class PublishTest(StoreTest):
+class PublishTest(store_test.StoreTest):
 
     def test_appears_whole_and_read_only(self):
         path = samples.publish(self.store, _A)
@@ -171,7 +118,7 @@ class PublishTest(StoreTest):
             for scope in ('', 'one', 'other')}))
 
 
-class BuiltFromTest(StoreTest):
+class BuiltFromTest(store_test.StoreTest):
 
     _IMAGE = '5' * 64
 
@@ -224,7 +171,7 @@ class BuiltFromTest(StoreTest):
             self.store.remove(_AB)
 
 
-class FindTest(StoreTest):
+class FindTest(store_test.StoreTest):
 
     def test_by_the_beginning(self):
         for key in (_A, _AB):
@@ -251,7 +198,7 @@ class FindTest(StoreTest):
         self.assertRaises(exception.BaseDamaged, self.store.get, _A)
 
 
-class NameTest(StoreTest):
+class NameTest(store_test.StoreTest):
 
     def setUp(self):
         super().setUp()
@@ -305,7 +252,7 @@ class NameTest(StoreTest):
         self.assertIsNone(self.store.key_named('an-image'))
 
 
-class LeftoversTest(StoreTest):
+class LeftoversTest(store_test.StoreTest):
 
     def test_of_a_killed_build_go(self):
         process = self.start(_die_building, self.path, _A)
@@ -348,192 +295,7 @@ class LeftoversTest(StoreTest):
         self.store.clean()
 
 
-class LockTest(StoreTest):
-
-    def test_another_process_holds_it(self):
-        process = self.hold_lock(_A)
-
-        def take():
-            with self.store.lock('build', _A, blocking=False):
-                pass
-
-        self.assertRaises(lockutils.AcquireLockFailedException, take)
-        with self.store.lock('build', _AB, blocking=False):
-            pass  # other keys are free
-        process.kill()
-        process.join()
-        with self.store.lock('build', _A, blocking=False):
-            pass  # it ended with the process that held it
-
-    def test_a_folder_that_can_not_be_looked_at(self):
-        def fail(path, *_args, **_kwargs):
-            raise OSError(5, 'Input/output error', path)
-
-        def take():
-            with fixtures.MonkeyPatch('os.stat', fail):
-                with self.store.lock('build', _A):
-                    pass
-
-        e = self.assertRaises(exception.StoreUnusable, take)
-        self.assertIn(f'{self.store.folder("locks")}: Input/output', str(e))
-
-    def test_a_filesystem_that_has_none(self):
-        for error, name in ((37, 'No locks available'),
-                            (95, 'Operation not supported')):
-            def refuse(*_args, error=error, name=name):
-                raise OSError(error, name)
-
-            with fixtures.MonkeyPatch('fcntl.lockf', refuse):
-                e = self.assertRaises(exception.StoreUnusable,
-                                      basestore.Store, self.path)
-            for part in (self.path, name, '[flexmem] store_path'):
-                self.assertIn(part, str(e))
-
-    def test_the_lock_that_is_tried_is_held_or_can_not_be_made(self):
-        def taken(*_args):
-            raise OSError(11, 'Resource temporarily unavailable')
-
-        with fixtures.MonkeyPatch('fcntl.lockf', taken):
-            basestore.Store(self.path)
-        path = self.store.folder('locks/check')
-        os.unlink(path)
-        os.mkdir(path)
-        basestore.Store(self.path)
-
-
-class CheckTest(StoreTest):
-
-    def setUp(self):
-        super().setUp()
-        samples.publish(self.store, _A)
-        self.reads = []
-        verify = basefiles.Base.verify
-
-        def counting(found, *args):
-            self.reads.append(found.key)
-            return verify(found, *args)
-
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.store.basefiles.Base.verify', counting))
-
-    def test_reads_once(self):
-        self.assertEqual(_A, self.store.ensure_verified(_A).key)
-        self.store.ensure_verified(_A)
-        basestore.Store(self.path).ensure_verified(_A)
-        self.assertEqual(1, len(self.reads))
-        self.assertEqual([_A], self.names('verified'))
-
-    def test_record_that_can_not_be_written(self):
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-        try:
-            self.assertRaises(exception.StoreUnusable,
-                              self.store.ensure_verified, _A)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        self.assertFalse(self.store.is_verified(_A))
-        self.assertEqual([_A], self.names('verified'))
-        self.store.remove(_A)
-        self.assertEqual([], self.names('verified'))
-
-    def test_verified(self):
-        self.assertFalse(self.store.is_verified(_A))
-        self.store.ensure_verified(_A)
-        self.assertTrue(self.store.is_verified(_A))
-        os.utime(os.path.join(self.store.folder('bases'), _A,
-                              basefiles.KERNEL))
-        self.assertFalse(self.store.is_verified(_A))
-        self.assertEqual(1, len(self.reads))
-        self.assertRaises(exception.BaseNotFound, self.store.is_verified, _AB)
-
-    def test_reads_again_when_touched(self):
-        for name in basefiles.FILES:
-            self.store.ensure_verified(_A)
-            del self.reads[:]
-            os.utime(os.path.join(self.store.folder('bases'), _A, name))
-            self.store.ensure_verified(_A)
-            self.store.ensure_verified(_A)
-            self.assertEqual(1, len(self.reads), name)
-
-    def test_reads_again_after_the_host_booted(self):
-        self.store.ensure_verified(_A)
-        other = os.path.join(self.path, 'boot_id')
-        with open(other, 'w') as f:
-            f.write('another boot\n')
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.hostboot._BOOT_ID', other))
-        self.store.ensure_verified(_A)
-        self.assertEqual(2, len(self.reads))
-
-    def test_torn_record(self):
-        self.store.ensure_verified(_A)
-        path = os.path.join(self.store.folder('verified'), _A)
-        os.truncate(path, 5)
-        self.store.ensure_verified(_A)
-        self.store.ensure_verified(_A)
-        self.assertEqual(2, len(self.reads))
-
-    def test_flipped_bit(self):
-        """Even if the file's time of change was put back."""
-        self.store.ensure_verified(_A)
-        for name in basefiles.FILES:
-            self.flip(_A, name)
-            for function in (self.store.ensure_verified,
-                             lambda key: self.store.use(key, _USER)):
-                e = self.assertRaises(exception.BaseDamaged, function, _A)
-                self.assertIn(name, str(e))
-            self.assertEqual([], self.store.users(_A))
-            self.flip(_A, name)
-        self.store.ensure_verified(_A)
-
-    def rot(self, name):
-        """Change one bit as a bad disk would: nothing else tells of it."""
-        before = self.store.get(_A).states()
-        self.flip(_A, name)
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova_flexmem.store.basefiles.Base.states', lambda _found: before))
-
-    def test_a_base_found_damaged_is_not_taken_any_more(self):
-        self.store.ensure_verified(_A)
-        self.rot(basefiles.KERNEL)
-        self.store.ensure_verified(_A)  # nobody has looked
-        for function in (self.store.verify, self.store.ensure_verified):
-            e = self.assertRaises(exception.BaseDamaged, function, _A)
-            self.assertIn('its content has changed', str(e))
-        self.assertFalse(self.store.is_verified(_A))
-        self.store.remove(_A)
-
-    def test_a_base_found_damaged_in_another_users_store(self):
-        self.store.ensure_verified(_A)
-        self.rot(basefiles.KERNEL)
-
-        def refuse(path):
-            raise OSError(13, 'Permission denied', path)
-
-        with fixtures.MonkeyPatch('os.unlink', refuse):
-            e = self.assertRaises(exception.BaseDamaged, self.store.verify,
-                                  _A)
-        for part in ('its content has changed', 'Permission denied',
-                     self.store.folder(f'verified/{_A}')):
-            self.assertIn(part, str(e))
-
-    def test_a_base_found_whole(self):
-        self.store.ensure_verified(_A)
-        parts = []
-        self.store.verify(_A, parts.append)
-        self.assertEqual(1, parts[-1])
-        self.assertEqual(2, len(self.reads))
-        self.assertTrue(self.store.is_verified(_A))
-
-    def test_none(self):
-        self.assertRaises(exception.BaseNotFound, self.store.ensure_verified,
-                          _AB)
-        self.assertRaises(exception.BaseNotFound, self.store.verify, _AB)
-        self.assertRaises(exception.BaseNotFound, self.store.use, _AB, _USER)
-        self.assertNotIn(_AB, self.names('uses'))
-
-
-class RemoveTest(StoreTest):
+class RemoveTest(store_test.StoreTest):
 
     def setUp(self):
         super().setUp()
@@ -614,7 +376,7 @@ class RemoveTest(StoreTest):
         self.store.use(_A, _USER).verify()
 
 
-class PruneTest(StoreTest):
+class PruneTest(store_test.StoreTest):
 
     def test_age(self):
         for key in (_A, _AB):
@@ -651,98 +413,3 @@ class PruneTest(StoreTest):
         os.rmdir(os.path.join(self.store.folder('uses'), _A))
         self.assertEqual([], self.store.prune(3600))
         self.assertEqual([_A], self.store.keys())
-
-
-class UnusableTest(StoreTest):
-
-    def assert_unusable(self, function, *args):
-        e = self.assertRaises(exception.StoreUnusable, function, *args)
-        self.assertIn(self.path, str(e))
-        self.assertNotIn('\n', str(e))
-        return str(e)
-
-    def test_a_file_in_place_of_the_store(self):
-        path = f'{self.path}/file'
-        open(path, 'w').close()
-        self.assert_unusable(basestore.Store, path)
-
-    def test_a_file_in_place_of_a_folder(self):
-        for name in ('bases', 'builds', 'locks', 'uses', 'verified', 'names'):
-            folder = self.store.folder(name)
-            os.rename(folder, f'{folder}.away')
-            open(folder, 'w').close()
-            self.assert_unusable(basestore.Store, self.path)
-            os.unlink(folder)
-            os.rename(f'{folder}.away', folder)
-
-    def test_root_in_the_store_of_another(self):
-        if os.geteuid() != 0:
-            self.skipTest('not root')
-        path = f'{self.path}/theirs'
-        os.mkdir(path)
-        os.chown(path, 65534, 65534)
-        said = self.assert_unusable(basestore.Store, path)
-        self.assertIn('owned by user 65534', said)
-        self.assertEqual([], basestore.Store(path, read_only=True).keys())
-        self.assertEqual([], os.listdir(path))
-
-    def test_locks_that_can_not_be_made(self):
-        samples.publish(self.store, _AB)
-        number = hashlib.sha256(_A.encode()).hexdigest()[:2]
-        os.mkdir(self.store.folder(f'locks/build-{number}'))
-        self.assert_unusable(samples.publish, self.store, _A)
-
-    def test_builds_that_can_not_be_made(self):
-        os.rmdir(self.store.folder('builds'))
-        self.assert_unusable(samples.publish, self.store, _A)
-        self.assert_unusable(self.store.clean)
-
-    def test_only_looked_at(self):
-        looked_at = basestore.Store(self.path, read_only=True)
-        samples.publish(self.store, _A)
-        self.assertEqual([_A], looked_at.keys())
-        path = f'{self.path}/none'
-        self.assertEqual([], basestore.Store(path, read_only=True).keys())
-        self.assertFalse(os.path.exists(path))
-
-    def test_read_only(self):
-        if os.geteuid() == 0:
-            self.skipTest('root may write into any folder')
-        for name in ('locks', 'builds'):
-            os.chmod(self.store.folder(name), 0o555)
-            self.assert_unusable(samples.publish, self.store, _A)
-            os.chmod(self.store.folder(name), 0o755)
-
-    def test_full(self):
-        def full(*_args):
-            raise OSError(28, 'No space left on device', self.path)
-
-        with fixtures.MonkeyPatch('os.fsync', full):
-            said = self.assert_unusable(samples.publish, self.store, _A)
-        self.assertIn('No space left', said)
-        self.assertIn('nova-flexmem image prune', said)
-        self.assertEqual([], self.names('builds'))
-        self.assertEqual([], self.store.keys())
-
-    def test_disk_that_fails(self):
-        """A base that cannot be looked at is not one that is not there."""
-        samples.publish(self.store, _A)
-        self.store.set_name('an-image', _A)
-
-        def fail(path, *_args, **_kwargs):
-            raise OSError(5, 'Input/output error', path)
-
-        for call, function, *args in (
-                ('os.stat', self.store.get, _A),
-                ('os.stat', self.store.require, _A),
-                ('os.stat', self.store.key_named, 'an-image'),
-                ('os.listdir', self.store.recorded_users, _A),
-                ('os.listdir', self.store.users, _A),
-                ('os.listdir', self.store.unused_s),
-                ('os.listdir', self.store.prune, 0),
-                ('os.unlink', self.store.remove, _A)):
-            with fixtures.MonkeyPatch(call, fail):
-                said = self.assert_unusable(function, *args)
-            self.assertIn('Input/output error', said)
-            self.assertIn('another disk', said)
-        self.store.get(_A).verify()

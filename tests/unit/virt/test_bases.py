@@ -11,11 +11,9 @@
 # under the License.
 
 import dataclasses
-import errno
 import os
 import shutil
 import types
-from unittest import mock
 
 import fixtures
 from oslo_concurrency import processutils
@@ -30,6 +28,7 @@ from nova_flexmem.virt import bases
 from nova_flexmem.virt import imagebases
 from nova_flexmem.virt import layered
 from tests.unit.image import samples
+from tests.unit.virt import test_imagebases
 from tests.unit.virt import test_record
 
 
@@ -38,106 +37,9 @@ _INSTANCE = types.SimpleNamespace(project_id='a-project', trusted_certs=None,
 _KEY = '0' * 32
 
 
-class DownloadTest(testtools.TestCase):
+class RootfsTest(test_imagebases.ImageBasesTestCase):
 
-    def setUp(self):
-        super().setUp()
-        self.bases = bases.Bases(types.SimpleNamespace(
-            store_path=self.useFixture(fixtures.TempDir()).path,
-            max_parallel_builds=1), None)
-        self.folder = self.bases.store.folder('downloads')
-
-    def download(self, error):
-        def fetch(_context, _image_id, path, _trusted_certs):
-            with open(path, 'x'):
-                raise error
-
-        with mock.patch.object(images, 'fetch', fetch):
-            with self.bases.download(None, 'image-id'):
-                pass
-
-    def test_on_a_full_disk(self):
-        e = self.assertRaises(
-            exception.StoreUnusable, self.download,
-            OSError(errno.ENOSPC, 'No space left on device'))
-        for part in (self.folder, 'No space left', 'image prune'):
-            self.assertIn(part, str(e))
-        self.assertEqual([], os.listdir(self.folder))
-
-    def test_over_a_network_that_fails(self):
-        for error in (ConnectionResetError(errno.ECONNRESET, 'reset'),
-                      OSError('of a library')):
-            self.assertRaises(type(error), self.download, error)
-            self.assertEqual([], os.listdir(self.folder))
-
-
-class RootfsTest(testtools.TestCase):
-    """Bases for deltas that were made where [flexmem] rootfs was another."""
-
-    def setUp(self):
-        super().setUp()
-        self.bases = bases.Bases(types.SimpleNamespace(
-            store_path=self.useFixture(fixtures.TempDir()).path,
-            max_parallel_builds=1, share_scope='host', rootfs='auto'), self)
-        self.built = []
-        self.patch(imagebases.worker, 'call', self.build)
-        self.patch(images, 'fetch', lambda _context, _id, path, _certs:
-                   open(path, 'x').close())
-
-    def get(self, _context, _image_id):
-        return {'disk_format': 'qcow2'}
-
-    def build(self, task, _group, *, rootfs=None, name=None, key=None,
-              **_arguments):
-        if task == 'check':
-            self.bases.store.ensure_verified(key)
-            return None
-        self.built.append(rootfs)
-        key = str(len(self.built)) * 32
-        samples.publish(self.bases.store, key, rootfs=rootfs.replace(
-            'auto', 'erofs'), image_sha256=test_record.RECORD.image_sha256,
-            boot_id=bootfiles.boot_id())
-        self.bases.store.set_name(name, key)
-        return {'key': key, 'new': True}
-
-    def of_image(self, rootfs):
-        return self.bases.of_image(None, imagebases.Requester(), 'an-image',
-                                   rootfs).manifest.rootfs
-
-    def test_that_of_new_instances(self):
-        for _time in range(2):
-            for rootfs in (None, 'erofs'):
-                self.assertEqual('erofs', self.of_image(rootfs))
-        self.assertEqual(['auto'], self.built)
-
-    def test_another(self):
-        for _time in range(2):
-            self.assertEqual('ext4', self.of_image('ext4'))
-        self.assertEqual(['auto', 'ext4'], self.built)
-
-    def test_after_a_change_of_the_setting(self):
-        self.of_image(None)
-        self.bases = bases.Bases(types.SimpleNamespace(
-            **vars(self.bases._group) | {'rootfs': 'ext4'}), self)
-        self.assertEqual('erofs', self.of_image('erofs'))
-        self.assertEqual('ext4', self.of_image('ext4'))
-        self.assertEqual('ext4', self.of_image(None))
-        self.assertEqual(['auto', 'ext4'], self.built)
-
-    def test_one_that_is_refused_is_not_tried_again(self):
-        def refuse(_task, _group, *, rootfs, **_arguments):
-            self.built.append(rootfs)
-            raise exception.ImageRefused(image='file', reason='it is odd')
-
-        self.patch(imagebases.worker, 'call', refuse)
-        for _time in range(2):
-            e = self.assertRaises(exception.ImageRefused, self.of_image, None)
-            self.assertIn('image an-image: it is odd', str(e))
-        self.assertEqual(['auto'], self.built)
-        # what a delta needs may have no trouble with the image
-        self.patch(imagebases.worker, 'call', self.build)
-        self.assertEqual('ext4', self.of_image('ext4'))
-        self.assertEqual(['auto', 'ext4'], self.built)
+    kind = bases.Bases
 
     def test_of_an_instance_whose_base_is_gone(self):
         self.patch(bases.bring, 'hosts_with', lambda *_args: [])
@@ -147,20 +49,6 @@ class RootfsTest(testtools.TestCase):
                 test_record.RECORD, rootfs=rootfs, image_id='an-image')
             found = self.bases.of_record(None, _INSTANCE, record)
             self.assertEqual(wanted, found.manifest.rootfs)
-
-    def test_known(self):
-        def known(rootfs):
-            found = self.bases.known(imagebases.Requester(),
-                                     'an-image', rootfs)
-            return found and found.manifest.rootfs
-
-        self.assertIsNone(known('erofs'))
-        self.of_image(None)
-        self.assertEqual(('erofs', 'erofs', None),
-                         (known(None), known('erofs'), known('ext4')))
-        self.of_image('ext4')
-        self.assertEqual(('erofs', 'erofs', 'ext4'),
-                         (known(None), known('erofs'), known('ext4')))
 
 
 class LayoutTest(testtools.TestCase):
