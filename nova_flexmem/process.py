@@ -17,7 +17,7 @@ process that started it ends, and cannot gain privileges. No shell is involved.
 """
 
 import dataclasses
-import os
+import shutil
 import subprocess
 
 from oslo_concurrency import processutils
@@ -182,5 +182,4 @@ def reason(returncode, stderr):
 
 def available(program):
     """Return whether a program is in the PATH of helper programs."""
-    return any(os.access(os.path.join(folder, program), os.X_OK)
-               for folder in _ENVIRONMENT['PATH'].split(':'))
+    return shutil.which(program, path=_ENVIRONMENT['PATH']) is not None

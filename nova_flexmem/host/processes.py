@@ -22,9 +22,9 @@ import os
 import re
 
 from oslo_utils import units
+import psutil
 
-#: What the kernel calls QEMU's processes, cut to 15 characters: Debian's
-#: qemu-system-x86_64 and RHEL's qemu-kvm.
+#: Names of QEMU's processes: Debian's qemu-system-x86_64 and RHEL's qemu-kvm.
 _NAMES = ('qemu-system-x86', 'qemu-kvm')
 
 _UNITS = {'': units.Mi, 'b': 1, 'k': units.Ki, 'm': units.Mi, 'g': units.Gi,
@@ -50,19 +50,10 @@ class Qemu:
 
 def running():
     """Return the Qemus of this host, by process id."""
-    found = []
-    for pid in sorted(map(int, filter(str.isdigit, os.listdir('/proc')))):
-        with contextlib.suppress(OSError):  # it ended
-            with open(f'/proc/{pid}/comm', encoding='utf-8',
-                      errors='replace') as f:
-                if not f.read().startswith(_NAMES):
-                    continue
-            with open(f'/proc/{pid}/cmdline', encoding='utf-8',
-                      errors='replace') as f:
-                words = f.read().split('\0')
-            if len(words) > 1:  # else it is ending
-                found.append(of_command_line(pid, words))
-    return found
+    return [of_command_line(process.pid, process.info['cmdline'])
+            for process in psutil.process_iter(['name', 'cmdline'])
+            if (process.info['name'] or '').startswith(_NAMES)
+            and process.info['cmdline']]  # else it is ending
 
 
 def uses_kvm(pid):
