@@ -104,8 +104,10 @@ class FindTest(testtools.TestCase):
                 f'/boot/vmlinuz-{_RELEASE}', 'not a 64-bit x86')
 
     def test_bzimage_that_qemu_would_end_on(self):
-        for content in (test_bzimage.make(kernel_64=0), test_bzimage.make(loaded_high=0),
-                        test_bzimage.make(protocol=0), test_bzimage.make(protocol=0x20b),
+        for content in (test_bzimage.make(kernel_64=0),
+                        test_bzimage.make(loaded_high=0),
+                        test_bzimage.make(protocol=0),
+                        test_bzimage.make(protocol=0x20b),
                         test_bzimage.make(setup_sectors=7),
                         test_bzimage.make(setup_sectors=255),
                         test_bzimage.make(setup_sectors=0)[:2560]):
