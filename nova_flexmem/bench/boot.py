@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How long guests take to boot beside others, and what of their boot.
+"""How long guests take to boot beside others, phase by phase.
 
 doc/source/benchmarks.rst tells what each figure means.
 """
@@ -152,11 +152,11 @@ def _resumed(guests):
 
 
 def figures(rows):
-    """Return the figures: those of each number of neighbours and cache.
+    """Return the figures for each number of neighbours and each cache.
 
     :param rows: what Boot.run() returned
     """
-    found = []
+    figures = []
     for count, cache in sorted({(row['neighbours'], row['cache'])
                                 for row in rows}):
         for name, unit, value in _FIGURES:
@@ -164,10 +164,10 @@ def figures(rows):
             for row in rows:
                 if (row['neighbours'], row['cache']) == (count, cache):
                     samples.setdefault(row['kind'], []).append(row[value])
-            found.append(results.Figure(
+            figures.append(results.Figure(
                 f'{name}, {cache} cache, {count} neighbours', unit, samples,
                 compared=value != _CACHED))
-    return found
+    return figures
 
 
 def run(store, image, options, work_folder, progress):

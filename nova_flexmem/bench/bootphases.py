@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The phases of a guest's boot, from what the guest says of itself.
+"""The phases of a guest's boot, as the guest reports them.
 
 The kernel counts its time from when it begins; systemd says when itself and
 its targets began on the same clock (see org.freedesktop.systemd1(5),

@@ -80,10 +80,10 @@ class Cgroup:
                     time.sleep(0.1)
 
     def take(self, pid, charged_elsewhere_bytes):
-        """Take a process.
+        """Move a process into the group.
 
-        What it has already stays charged to where it comes from, so that the
-        limit is lowered by it.
+        The memory that it has already stays charged to its old group, so the
+        limit is lowered by that much.
 
         :raises: OSError, after which ran_out() tells whether that is why
         """

@@ -29,29 +29,30 @@ def rows(a, b):
             reason=f'{a.bench} and {b.bench} are different benchmarks and'
             ' cannot be compared')
     others = {(figure.name, figure.unit): figure for figure in b.figures}
-    found = [_row(figure, others[figure.name, figure.unit], kind)
-             for figure in a.figures if (figure.name, figure.unit) in others
-             for kind in figure.samples
-             if figure.samples[kind]
-             and others[figure.name, figure.unit].samples.get(kind)]
-    if not found:
+    rows = [_row(figure, others[figure.name, figure.unit], kind)
+            for figure in a.figures if (figure.name, figure.unit) in others
+            for kind in figure.samples
+            if figure.samples[kind]
+            and others[figure.name, figure.unit].samples.get(kind)]
+    if not rows:
         raise exception.BenchFailed(
             reason='the two runs have no figure in common')
-    return found
+    return rows
 
 
 def differences(a, b):
-    """Return in what the two runs' environments and options differ.
+    """Return how the environments and options of two runs differ.
 
     :returns: sentences
     """
-    found = []
+    differences = []
     for what in ('environment', 'options'):
         left, right = getattr(a, what), getattr(b, what)
-        found += [f'{name}: {left.get(name)} in A, {right.get(name)} in B'
-                  for name in sorted(left | right)
-                  if left.get(name) != right.get(name) and name != 'date']
-    return found
+        differences += [
+            f'{name}: {left.get(name)} in A, {right.get(name)} in B'
+            for name in sorted(left | right)
+            if left.get(name) != right.get(name) and name != 'date']
+    return differences
 
 
 def _row(a, b, kind):

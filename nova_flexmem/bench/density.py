@@ -131,10 +131,10 @@ class Density:
     def _sample(self, kind, way, guests, *, with_types):
         pids = {each.pid for each in guests}
         taken = accounting.measure(self._store)
-        found = [each for each in taken.instances if each.pid in pids]
-        if len(found) < len(guests):
+        ours = [each for each in taken.instances if each.pid in pids]
+        if len(ours) < len(guests):
             raise exception.BenchFailed(
-                reason=f'{kind}: {len(guests) - len(found)} guests ended')
+                reason=f'{kind}: {len(guests) - len(ours)} guests ended')
         ksm_pages = ksm.counters().shared_bytes if way != 'off' else 0
         types: dict[str, pagetypes.Part] = {}
         if with_types:
@@ -148,14 +148,14 @@ class Density:
         root_pmem = self._ready.image.boot.root_pmem
         self._samples.append(seen_module.Sample(
             kind, way, len(guests),
-            ram=sum(each.ram_bytes for each in found),
+            ram=sum(each.ram_bytes for each in ours),
             qemu=sum(each.qemu_bytes + each.page_tables_bytes
-                     for each in found),
+                     for each in ours),
             translated=sum(map(memory.translated_bytes, pids)),
             ksm_pages=ksm_pages,
             base_mapped=memory.mapped_bytes(pids, root_pmem)
             if kind == 'flexmem' else 0,
-            page_structs=sum(each.page_structs_bytes for each in found),
+            page_structs=sum(each.page_structs_bytes for each in ours),
             types=types))
 
     def _always(self, kind, guests):

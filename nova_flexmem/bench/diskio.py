@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What reading and writing costs in guests: of the image's files, and anew.
+"""What it costs guests to read the image's files and to write new ones.
 
 doc/source/benchmarks.rst tells what each figure means.
 """

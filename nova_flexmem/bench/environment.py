@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""On what a benchmark ran: without that its figures say little."""
+"""The machine and the software that a benchmark ran on."""
 
 import os
 import platform

@@ -65,17 +65,17 @@ class Job:
     def values(self, output):
         """Return the figures in what fio printed, {(name, unit): value}.
 
-        :raises: BenchFailed if it is no answer of fio's, or one of nothing
+        :raises: BenchFailed if it is no answer of fio's, or has no figures
         """
         try:
             # messages may be around it
             answer = json.loads(output[output.index('{'):
                                        output.rindex('}') + 1])
             job, = answer['jobs']
-            said = job['write' if self.set is None else 'read']
-            if job['error'] or not said['total_ios']:
+            stats = job['write' if self.set is None else 'read']
+            if job['error'] or not stats['total_ios']:
                 raise ValueError
-            return {(f'{self.name}{suffix}', unit): value(said)
+            return {(f'{self.name}{suffix}', unit): value(stats)
                     for suffix, unit, value in self.figures}
         except (ValueError, KeyError, TypeError, ZeroDivisionError):
             raise exception.BenchFailed(
@@ -83,28 +83,28 @@ class Job:
 
 
 def _percentile(name):
-    return lambda said: said['clat_ns']['percentile'][f'{name}.000000'] / 1e3
+    return lambda stats: stats['clat_ns']['percentile'][f'{name}.000000'] / 1e3
 
 
-def _spent_s(said):
+def _spent_s(stats):
     """Return the seconds of all operations, without fio's own between them.
 
     Its own clock of a job has milliseconds, and some jobs take few.
     """
-    return said['lat_ns']['mean'] * said['lat_ns']['N'] / 1e9
+    return stats['lat_ns']['mean'] * stats['lat_ns']['N'] / 1e9
 
 
-_READ_SPEED = (('', 'MiB/s', lambda said:
-                said['io_bytes'] / units.Mi / _spent_s(said)),)
-_READ_RATE = (('', '1/s', lambda said: said['total_ios'] / _spent_s(said)),)
+_READ_SPEED = (('', 'MiB/s', lambda stats:
+                stats['io_bytes'] / units.Mi / _spent_s(stats)),)
+_READ_RATE = (('', '1/s', lambda stats: stats['total_ios'] / _spent_s(stats)),)
 
 #: Syncing is part of these, and fio counts it apart from the writes.
-_WRITE_SPEED = (('', 'MiB/s', lambda said: said['bw_bytes'] / units.Mi),)
-_WRITE_RATE = (('', '1/s', lambda said: said['iops']),)
+_WRITE_SPEED = (('', 'MiB/s', lambda stats: stats['bw_bytes'] / units.Mi),)
+_WRITE_RATE = (('', '1/s', lambda stats: stats['iops']),)
 
 _LATENCY = ((', median', 'us', _percentile(50)),
             (', 99 %', 'us', _percentile(99)),
-            (', mean', 'us', lambda said: said['clat_ns']['mean'] / 1e3))
+            (', mean', 'us', lambda stats: stats['clat_ns']['mean'] / 1e3))
 
 _ONCE = f' --runtime={_LIMIT_S}'
 _AGAIN = f' --runtime={_WARM_S} --time_based=1'

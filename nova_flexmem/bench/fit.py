@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How many VMs fit into so much memory.
+"""How many VMs fit into a given amount of memory.
 
 One guest after the other starts in a control group with a limit, and does its
-workload, until one is killed for want of memory, or gets nowhere. What fits is
-the number before.
+workload, until one is killed for want of memory, or makes no progress. What
+fits is the number before.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ def run(image, options, work_folder, progress):
 def _fit(ready, kind, label, options, progress, wait_s=0):
     """Return how many guests of a kind fit, and why no more do.
 
-    Not how many, but None, if the first one fails for a reason of its own.
+    The number is None if the first guest fails for another reason.
 
     :param label: what this is called; another for each call
     """

@@ -12,8 +12,8 @@
 
 """Which files of an image the io benchmark reads: its largest ones.
 
-What a guest has read once is no longer new to it, so each measurement that is
-of a first access has files of its own.
+What a guest has read once is no longer new to it, so each measurement of a
+first access has its own files.
 """
 
 import dataclasses

@@ -55,7 +55,7 @@ _FLAGS = 'head -c {size} /proc/kpageflags | gzip -c | base64 -w 0'
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Of a guest's RAM, the pages of one type.
+    """The pages of one type in a guest's RAM.
 
     :ivar private_bytes: that have memory of their own
     :ivar merged_bytes: that share what KSM has merged
@@ -66,7 +66,7 @@ class Part:
 
 
 def check_size(ram_size_bytes):
-    """Check that the page types of guests with so much RAM can be told.
+    """Check that page types can be read in guests with this much RAM.
 
     :raises: BenchFailed if not
     """
@@ -140,10 +140,10 @@ def host_states(entries, flags):
     frames = numpy.where(present, entries & _FRAME, 0)
     # memory that came while one read has frames beyond
     known = frames < len(flags)
-    found = numpy.where(present & known, flags[numpy.where(known, frames, 0)],
-                        0)
-    merged = present & ((found & _KSM) != 0)
-    zero = (found & _ZERO) != 0
+    page_flags = numpy.where(
+        present & known, flags[numpy.where(known, frames, 0)], 0)
+    merged = present & ((page_flags & _KSM) != 0)
+    zero = (page_flags & _ZERO) != 0
     return present & ~merged & ~zero, merged
 
 

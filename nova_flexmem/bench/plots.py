@@ -40,7 +40,7 @@ _RAM_PARTS = (
 
 
 def draw(results, folder):
-    """Draw what there is to draw.
+    """Draw each picture that the results have figures for.
 
     :param results: results.Results
     :param folder: where to have the PNG files

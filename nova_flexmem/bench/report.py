@@ -25,8 +25,8 @@ _NAME = 'report.html'
 def prepare(folder):
     """See that a report can be written to a folder, and make it.
 
-    :raises: BenchFailed if what draws and lays out is not installed, or
-        nothing can be written there
+    :raises: BenchFailed if matplotlib or Jinja2 is not installed,
+        or the folder cannot be written
     """
     try:
         import jinja2  # noqa: F401

@@ -95,11 +95,11 @@ def read(path):
         path = os.path.join(path, NAME)
     try:
         with open(path, encoding='utf-8') as f:
-            found = json.load(f)
-        if found.pop('format') != _FORMAT:
+            fields = json.load(f)
+        if fields.pop('format') != _FORMAT:
             raise ValueError('made by another version of this program')
-        figures = [Figure(**figure) for figure in found.pop('figures')]
-        return Results(figures=figures, **found)
+        figures = [Figure(**figure) for figure in fields.pop('figures')]
+        return Results(figures=figures, **fields)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise exception.BenchFailed(
             reason=f'{path}: no results of a benchmark ({e})')

@@ -99,7 +99,7 @@ def figures(seen, ksm_counts):
     :param seen: Seen
     :param ksm_counts: numbers of guests at which KSM was measured
     """
-    found = []
+    figures = []
     counts = {each.guests for each in seen.samples}
     for name, value in (
             ('guest RAM per further VM', lambda each: each.ram),
@@ -111,15 +111,15 @@ def figures(seen, ksm_counts):
                                  for each in seen.samples
                                  if each.kind == kind and each.ksm == 'off'])
                 for kind in kinds.KINDS} if len(counts) > 1 else {}
-        found.append(results.Figure(f'{name} (slope)', 'MiB', {
+        figures.append(results.Figure(f'{name} (slope)', 'MiB', {
             kind: [fit.value] for kind, fit in fits.items()}))
-        found.append(results.Figure(f'{name} (standard error)', 'MiB', {
+        figures.append(results.Figure(f'{name} (standard error)', 'MiB', {
             kind: [fit.error] for kind, fit in fits.items()
             if fit.error is not None}, compared=False))
     for count in ksm_counts:
-        found += _at(seen, count)
-    found.append(results.Figure('power-on to multi-user', 's', seen.boots))
-    return found
+        figures += _at(seen, count)
+    figures.append(results.Figure('power-on to multi-user', 's', seen.boots))
+    return figures
 
 
 def _at(seen, count):

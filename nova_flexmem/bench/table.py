@@ -18,20 +18,20 @@ def columns(results):
 
     :param results: results.Results
     """
-    found = ['Figure', 'Unit']
+    columns = ['Figure', 'Unit']
     for kind in _kinds(results):
-        found.append(kind)
+        columns.append(kind)
         if _has_range(results, kind):
-            found.append(f'{kind} range')
+            columns.append(f'{kind} range')
         if kind != 'stock':
-            found.append(f'{kind}/stock')
-    return tuple(found)
+            columns.append(f'{kind}/stock')
+    return tuple(columns)
 
 
 def rows(results):
     """Return the rows: medians, ranges, and ratios of medians to stock's.
 
-    What was not measured of a kind is None.
+    A value that was not measured is None.
     """
     kinds = {kind: _has_range(results, kind) for kind in _kinds(results)}
     return [_row(figure, kinds) for figure in results.figures]
@@ -45,9 +45,9 @@ def _has_range(results, kind):
 
 def _kinds(results):
     """Return the kinds in the order in which they appear, stock first."""
-    found = dict.fromkeys(kind for figure in results.figures
+    kinds = dict.fromkeys(kind for figure in results.figures
                           for kind in figure.samples)
-    return sorted(found, key=lambda kind: kind != 'stock')
+    return sorted(kinds, key=lambda kind: kind != 'stock')
 
 
 def _row(figure, kinds):

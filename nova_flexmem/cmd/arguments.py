@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What all commands that start guests of an image take, and make of it."""
+"""Arguments that the commands share which start guests of an image."""
 
 import os
 
@@ -34,9 +34,9 @@ def add(parser):
         '--image', metavar='FILE', help='image to use, raw or qcow2, with'
         ' cloud-init; default: a Debian image is made')
     parser.add_argument(
-        '--config-drive', action='store_true', help='give guests a config'
-        ' drive, so that cloud-init runs in them as in those of a cloud;'
-        ' always with --image')
+        '--config-drive', action='store_true', help='give each guest a'
+        ' config drive, so that cloud-init runs as in a cloud; --image implies'
+        ' it')
     parser.add_argument(
         '--ram-mib', type=at_least_one, default=512, metavar='MIB',
         help='RAM of each guest; default: %(default)s')
@@ -45,8 +45,8 @@ def add(parser):
         ' "virsh cpu-models x86_64"; default: the host model, as with Nova')
     parser.add_argument(
         '--disk-gib', type=at_least_one, metavar='GIB',
-        help='size of each guest\'s disk, be it overlay or delta;'
-        ' default: the image\'s virtual size')
+        help='size of each guest\'s disk; default: the image\'s virtual'
+        ' size')
     parser.add_argument('--device', default='nvdimm',
                         help='FlexMem device; default: %(default)s')
     parser.add_argument('--writes', default='disk',
@@ -54,7 +54,7 @@ def add(parser):
                         help='writes policy; default: %(default)s')
     parser.add_argument(
         '--work', default='/var/tmp', metavar='FOLDER',
-        help='for temporary files and the Debian image;'
+        help='folder for temporary files and the Debian image;'
         ' default: %(default)s')
 
 

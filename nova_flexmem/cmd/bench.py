@@ -48,9 +48,9 @@ class Density(benchmark.Benchmark):
             ' memory is measured; default: 1,2,3,4,6,8,12,16')
         parser.add_argument(
             '--ksm-counts', type=benchmark.counts, metavar='N,N,...',
-            default=density.Options.ksm_counts, help='those at which it is'
-            ' measured with KSM, and by what guests use it for; "" for none;'
-            ' default: 3,16')
+            default=density.Options.ksm_counts, help='numbers of guests'
+            ' at which memory is also measured with KSM, and by type of page;'
+            ' "" for none; default: 3,16')
         parser.add_argument(
             '--workload', choices=sorted(workloads.WORKLOADS),
             default='idle', help='what guests do after their boot;'
@@ -59,8 +59,8 @@ class Density(benchmark.Benchmark):
             '--at-once', type=arguments.at_least_one, default=1, metavar='N',
             help='guests that boot side by side; default: %(default)s')
         parser.add_argument(
-            '--fit', type=_size, metavar='SIZE', help='find out how many'
-            ' guests fit into so much memory instead, such as 3G')
+            '--fit', type=_size, metavar='SIZE', help='measure how many'
+            ' guests fit into SIZE of memory instead, for example 3G')
 
     def check(self, parsed_args):
         if parsed_args.ksm_counts:
@@ -90,7 +90,7 @@ class Density(benchmark.Benchmark):
 class Compare(lister.Lister):
     """Compare two runs of one benchmark.
 
-    What differs between their hosts and options is on standard error.
+    Differences of their hosts and options go to standard error.
     """
 
     app: typing.Any

@@ -28,12 +28,13 @@ class Boot(benchmark.Benchmark):
     def add_arguments(self, parser):
         parser.add_argument(
             '--neighbours', type=benchmark.counts, metavar='N,N,...',
-            default=boot.Options.neighbours, help='numbers of running guests'
-            ' beside which one boots; default: 1,4,8')
+            default=boot.Options.neighbours, help='how many guests run'
+            ' already when one boots; default: 1,4,8')
         parser.add_argument(
             '--starts', type=arguments.at_least_one, metavar='N',
-            default=boot.Options.starts, help='boots for each of them, with'
-            ' a cold and with a warm host cache; default: %(default)s')
+            default=boot.Options.starts, help='boots for each of these'
+            ' numbers, with a cold and with a warm host cache; default:'
+            ' %(default)s')
 
     def measure(self, parsed_args, image, guest, reporter):
         return boot.run(

@@ -31,8 +31,8 @@ class Io(benchmark.Benchmark):
             help='guests of each kind; default: %(default)s')
         parser.add_argument(
             '--set-mib', type=arguments.at_least_one, metavar='MIB',
-            default=diskio.Options.set_mib, help='what each measurement of a'
-            " first access reads of the image's files; default: %(default)s")
+            default=diskio.Options.set_mib, help="how much of the image's"
+            ' files is read to measure first access; default: %(default)s')
 
     def measure(self, parsed_args, image, guest, reporter):
         return diskio.run(

@@ -44,10 +44,7 @@ class Benchmark(lister.Lister):
         raise NotImplementedError
 
     def check(self, parsed_args):
-        """See that the benchmark can be run to its end, as far as is known.
-
-        Before it takes any time. There is nothing to see by default.
-        """
+        """Check, before anything takes time, that the benchmark can run."""
 
     def measure(self, parsed_args, image, guest, reporter):
         """Run the benchmark; returns results.Results.

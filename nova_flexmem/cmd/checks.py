@@ -58,47 +58,47 @@ class Checks(upgradecheck.UpgradeCommands):
                              ' install this package into the Python'
                              ' environment that nova-compute runs in')])
         release = version.VersionInfo('nova').release_string()
-        said = []
+        notes = []
         if release.split('.')[0] not in _KNOWN_NOVA:
-            said.append((_WARNING, f'Nova {release} was not tried with this'
+            notes.append((_WARNING, f'Nova {release} was not tried with this'
                          f' version; known to work: {", ".join(_KNOWN_NOVA)}'))
         try:
             seams = importlib.import_module('nova_flexmem.virt.seams')
-            said += [(_FAILURE, f'Nova {release}: {problem}; use another'
+            notes += [(_FAILURE, f'Nova {release}: {problem}; use another'
                       ' version of Nova or of nova-flexmem')
-                     for problem in seams.problems()]
+                      for problem in seams.problems()]
         except (ImportError, AttributeError) as e:
-            said.append((_FAILURE, f'the driver does not fit Nova {release}'
+            notes.append((_FAILURE, f'the driver does not fit Nova {release}'
                          f' ({e}); use another version of either'))
-        return _result(said, f'Nova {release}')
+        return _result(notes, f'Nova {release}')
 
     def _check_configuration(self):
         conf = self._conf
         if 'compute_driver' not in conf:
             return _result([(_FAILURE, 'not checked, as Nova cannot be'
                              ' imported')])
-        said = _of_lines(conf)
+        notes = _of_lines(conf)
         images_types = importlib.import_module(
             'nova_flexmem.virt.eligibility').IMAGES_TYPES
         if conf.libvirt.images_type not in images_types:
-            said.append((_FAILURE, '[libvirt] images_type is'
+            notes.append((_FAILURE, '[libvirt] images_type is'
                          f' {conf.libvirt.images_type}, and FlexMem needs the'
-                         ' disks of instances in files; set it to qcow2 or'
-                         ' raw'))
+                          ' disks of instances in files; set it to qcow2 or'
+                          ' raw'))
         if conf.libvirt.virt_type not in ('kvm', 'qemu'):
-            said.append((_FAILURE, '[libvirt] virt_type is'
+            notes.append((_FAILURE, '[libvirt] virt_type is'
                          f' {conf.libvirt.virt_type}, and FlexMem needs QEMU;'
-                         ' set it to kvm'))
+                          ' set it to kvm'))
         if conf.libvirt.inject_partition != -2:
-            said.append((_WARNING, 'files cannot be injected into FlexMem'
+            notes.append((_WARNING, 'files cannot be injected into FlexMem'
                          ' instances; set [libvirt] inject_partition to -2'))
         if (conf.flexmem.free_page_reporting and
                 conf.libvirt.mem_stats_period_seconds <= 0):
-            said.append((_WARNING, 'instances get no balloon, by which they'
+            notes.append((_WARNING, 'instances get no balloon, by which they'
                          ' would hand free pages back; set [libvirt]'
-                         ' mem_stats_period_seconds above 0, or [flexmem]'
-                         ' free_page_reporting to false'))
-        return _result(said)
+                          ' mem_stats_period_seconds above 0, or [flexmem]'
+                          ' free_page_reporting to false'))
+        return _result(notes)
 
     def _check_host(self):
         path = self._conf.flexmem.store_path
@@ -116,13 +116,13 @@ class Checks(upgradecheck.UpgradeCommands):
             if root and not there:
                 # nova-compute, which is to make it, is rarely root
                 shutil.rmtree(path, ignore_errors=True)
-        said = [(_FAILURE, finding.message) for finding in findings
-                if not finding.ok]
+        notes = [(_FAILURE, finding.message) for finding in findings
+                 if not finding.ok]
         if accel.kvm_forbidden():
-            said.append((_WARNING, 'bases are built without KVM, many times'
+            notes.append((_WARNING, 'bases are built without KVM, many times'
                          ' slower, as this user may not open /dev/kvm; add it'
-                         ' to the group that may, mostly kvm'))
-        return _result(said,
+                          ' to the group that may, mostly kvm'))
+        return _result(notes,
                        '; '.join(finding.message for finding in findings))
 
     def _check_huge_pages(self):
@@ -143,33 +143,33 @@ class Checks(upgradecheck.UpgradeCommands):
                 return _result([], 'AppArmor does not confine QEMU')
         except exception.HostUnfit as e:
             return _result([(_WARNING, f'not checked: {e.kwargs["reason"]}')])
-        said = []
+        notes = []
         for check, code in ((apparmor.check_instances, _FAILURE),
                             (apparmor.check_rescue, _WARNING)):
             try:
                 check(conf.flexmem.store_path)
             except exception.HostUnfit as e:
-                said.append((code, e.kwargs['reason']))
+                notes.append((code, e.kwargs['reason']))
             except exception.ProgramFailed as e:
-                said.append((_WARNING, f'not checked: {e}'))
-        return _result(said, 'AppArmor lets QEMU map bases')
+                notes.append((_WARNING, f'not checked: {e}'))
+        return _result(notes, 'AppArmor lets QEMU map bases')
 
     def _check_ksm(self):
         group = self._conf.flexmem
         if group.ksm == 'off':
             return _result([], 'KSM is left alone')
-        said = []
+        notes = []
         if group.share_scope == 'project':
-            said.append((_WARNING, 'share_scope = project keeps the bases of'
+            notes.append((_WARNING, 'share_scope = project keeps the bases of'
                          ' projects apart, and ksm = after_boot merges what is'
-                         ' equal in their memory all the same; set [flexmem]'
-                         ' ksm to off'))
+                          ' equal in their memory all the same; set [flexmem]'
+                          ' ksm to off'))
         try:
             ksm_switch.Switch().check_off()
             self._try_helper()
         except exception.KsmUnusable as e:
-            said.append((_WARNING, f'nothing will be merged after boot: {e}'))
-        return _result(said, 'KSM can be switched')
+            notes.append((_WARNING, f'nothing will be merged after boot: {e}'))
+        return _result(notes, 'KSM can be switched')
 
     def _try_helper(self):
         conf = self._conf
@@ -190,14 +190,14 @@ class Checks(upgradecheck.UpgradeCommands):
             keys = store.keys()
         except exception.StoreUnusable as e:
             return _result([(_FAILURE, str(e))])
-        said = []
+        notes = []
         for key in keys:
             folder = os.path.join(store.folder('bases'), key)
             try:
                 basefiles.Base(folder).states()
             except exception.BaseDamaged as e:
-                said.append((_FAILURE, str(e)))
-        return _result(said, f'{len(keys)} bases in {path}')
+                notes.append((_FAILURE, str(e)))
+        return _result(notes, f'{len(keys)} bases in {path}')
 
     _upgrade_checks = (('Nova', _check_nova),
                        ('Configuration', _check_configuration),
@@ -208,20 +208,20 @@ class Checks(upgradecheck.UpgradeCommands):
                        ('Base store', _check_base_store))
 
 
-def _result(said, otherwise=None):
+def _result(notes, otherwise=None):
     """Return the Result of a check.
 
-    :param said: pairs of a code and a text
+    :param notes: pairs of a code and a text
     :param otherwise: the text if there are none
     """
-    if not said:
+    if not notes:
         return upgradecheck.Result(_SUCCESS, otherwise)
-    return upgradecheck.Result(max(code for code, _text in said),
-                               '; '.join(text for _code, text in said))
+    return upgradecheck.Result(max(code for code, _text in notes),
+                               '; '.join(text for _code, text in notes))
 
 
 def _of_lines(conf):
-    """Return what there is to say of the lines that switch the driver on."""
+    """Return notes on the lines of nova.conf that switch the driver on."""
     hooked = any(_source_driver(conf, group) == 'flexmem'
                  for group in conf.config_source)
     if hooked and conf.compute_driver == _DRIVER:

@@ -46,7 +46,8 @@ class Demo(lister.Lister):
                             ' default: %(default)s')
         parser.add_argument('--read-mb', type=arguments.at_least_one,
                             default=100, metavar='MIB',
-                            help='what each guest reads; default: %(default)s')
+                            help='how much of the image\'s files each guest'
+                            ' reads; default: %(default)s')
         parser.add_argument(
             '--output', default='demo-results', metavar='FOLDER',
             help='for results.json and memory.png; default: %(default)s')

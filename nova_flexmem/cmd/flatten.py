@@ -47,7 +47,7 @@ class Flatten(show.ShowOne):
             help='the layered snapshot, or the disk of an instance that is'
                  ' shut off; raw or qcow2')
         parser.add_argument('out', metavar='OUT',
-                            help='file to write, which must not be there')
+                            help='file to write; it must not exist')
         parser.add_argument(
             '--disk-format', choices=flatten.FORMATS,
             default='qcow2', help='of OUT; default: qcow2')

@@ -36,8 +36,8 @@ _SIZES = (
 class Memory(lister.Lister):
     """Show what bases and instances hold of this host's memory.
 
-    A row for each base sums up those of its instances, which follow it, and
-    the last row is for the host. Tables have MiB, everything else bytes.
+    Each base has a row with the sums of its instances, whose rows follow.
+    The last row is the host's. Tables show MiB, other formats bytes.
     """
 
     app: typing.Any
@@ -46,14 +46,14 @@ class Memory(lister.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--working-set', metavar='SECONDS', type=float,
-            help='find out what instances use of their bases in that time;'
-            ' the kernel forgets what they used before. Not of instances that'
-            ' run with KVM')
+            help='measure how much of their bases instances use within'
+            ' SECONDS. This resets the kernel\'s record of earlier use.'
+            ' Instances that run with KVM are left out')
         parser.add_argument(
             '--prometheus', metavar='FILE',
-            help='write metrics in Prometheus\'s text format instead, at once'
-            ' as a whole, for node_exporter\'s textfile collector; "-" is'
-            ' standard output')
+            help='write metrics to FILE instead, in Prometheus\'s text format,'
+            ' for node_exporter\'s textfile collector; the file is replaced as'
+            ' a whole; "-" is standard output')
         return parser
 
     def run(self, parsed_args):
@@ -104,20 +104,20 @@ def rows(taken):
 
     :param taken: an accounting.HostMemory
     """
-    found = []
+    rows = []
     for base in taken.bases:
-        found.append(('base', base.key, None, None, None, *_summed(
+        rows.append(('base', base.key, None, None, None, *_summed(
             base.instances, base.mapped_bytes, base.resident_bytes,
             base.saved_at_least_bytes, base.saved_at_most_bytes)))
-        found += map(_of_instance, base.instances)
-    found += map(_of_instance, taken.stock)
-    found.append(('host', None, None, None, None, *_summed(
+        rows += map(_of_instance, base.instances)
+    rows += map(_of_instance, taken.stock)
+    rows.append(('host', None, None, None, None, *_summed(
         taken.instances, sum(base.mapped_bytes for base in taken.bases),
         sum(base.resident_bytes for base in taken.bases),
         _sum(base.saved_at_least_bytes for base in taken.bases
              if base.instances),
         sum(base.saved_at_most_bytes for base in taken.bases))))
-    return found
+    return rows
 
 
 def _summed(instances, mapped_bytes, resident_bytes, least_bytes, most_bytes):

@@ -47,8 +47,7 @@ class Build(store.StoreCommand, show.ShowOne):
                  ' default: everybody')
         parser.add_argument(
             '--name', metavar='NAME', type=_name,
-            help='a name for the base; nova-compute knows bases by names of'
-                 ' its own')
+            help='another name for the base; nova-compute does not use it')
         return parser
 
     def take_action(self, parsed_args):
@@ -148,7 +147,7 @@ class Remove(store.BaseCommand):
 
 
 class Prune(store.StoreCommand, lister.Lister):
-    """Remove the bases that have been out of use for long enough."""
+    """Remove bases that have not been used for some time."""
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)

@@ -24,7 +24,7 @@ from nova_flexmem.host import ksm
 class Ksm(show.ShowOne):
     """Have KSM merge equal pages of this host's guests once, and stop.
 
-    What is merged stays merged until a guest writes to it. Takes root.
+    What is merged stays merged until a guest writes to it. Run it as root.
     """
 
     app: typing.Any

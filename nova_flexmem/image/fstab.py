@@ -49,23 +49,23 @@ def identifiers(appliance):
 
     :returns: for example {'PARTUUID=0b9c56c1-...': '/dev/sda3'}
     """
-    found = {}
+    devices = {}
     for line in appliance.command('list-filesystems'):
         device, _colon, kind = line.rpartition(': ')
         # subvolumes can have line feeds in their names
         if (kind in _NO_FILESYSTEM or not device.startswith('/dev/')
                 or _OTHER_DISK.match(device)):
             continue
-        found[device] = device
+        devices[device] = device
         for fact in appliance.command('blkid', device):
             name, _colon, value = fact.partition(': ')
             if name in _TAGS and value:
-                found[_normal(f'{_TAGS[name]}={value}')] = device
+                devices[_normal(f'{_TAGS[name]}={value}')] = device
         links = ' '.join(appliance.shell(
             f'udevadm info --query=symlink --name={shlex.quote(device)}'))
-        found |= {f'/dev/{link}': device for link in links.split()
-                  if _LINK.match(link)}
-    return found
+        devices |= {f'/dev/{link}': device for link in links.split()
+                    if _LINK.match(link)}
+    return devices
 
 
 def is_known(mountable, known):
@@ -86,16 +86,16 @@ def mountables(text, known):
     :param text: the image's fstab
     :param known: what identifiers() returned
     """
-    found = {}
+    mountables = {}
     for spec, point, kind, options in _entries(text):
         device = known.get(_normal(spec))
         if (device is None or kind == 'swap' or 'noauto' in options.split(',')
                 or not _PLAIN_PATH.fullmatch(point) or '..' in point):
             continue
         subvolume = _SUBVOLUME.search(options)
-        found[point] = (f'{_BTRFS_SUBVOLUME}{device}/{subvolume[1]}'
-                        if subvolume else device)
-    return found
+        mountables[point] = (f'{_BTRFS_SUBVOLUME}{device}/{subvolume[1]}'
+                             if subvolume else device)
+    return mountables
 
 
 def reduce(text, known, mountpoints):

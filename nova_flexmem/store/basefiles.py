@@ -173,7 +173,7 @@ class Base:
 
         :raises: BaseDamaged if a file is missing or has another size
         """
-        found = {}
+        states = {}
         for name, wanted in self.manifest.files.items():
             try:
                 status = os.stat(self.file(name))
@@ -182,9 +182,9 @@ class Base:
             if status.st_size != wanted.size_bytes:
                 raise self._damaged(
                     name, f'{status.st_size} bytes, not {wanted.size_bytes}')
-            found[name] = [status.st_dev, status.st_ino, status.st_mtime_ns,
-                           status.st_ctime_ns]
-        return found
+            states[name] = [status.st_dev, status.st_ino, status.st_mtime_ns,
+                            status.st_ctime_ns]
+        return states
 
     def verify(self, progress=None):
         """Read every byte of the base again.

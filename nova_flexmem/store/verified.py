@@ -31,23 +31,23 @@ class Verified:
     def __init__(self, folder):
         self._folder = folder
 
-    def holds(self, found):
+    def holds(self, base):
         """Return whether a base is known to be whole.
 
-        :param found: the Base
+        :param base: the Base
         :raises: BaseDamaged if a file is missing or has another size
         """
-        return self._recorded(found.key) == _state(found)
+        return self._recorded(base.key) == _state(base)
 
-    def verify(self, found):
+    def verify(self, base):
         """Read every byte of a base, and record that it is whole.
 
         :raises: BaseDamaged; OSError if the record can't be written
         """
-        state = _state(found)
-        found.verify()
+        state = _state(base)
+        base.verify()
         # in its place at once: one that is torn says as little as none
-        with open(os.path.join(self._folder, found.key), 'w') as f:
+        with open(os.path.join(self._folder, base.key), 'w') as f:
             f.write(json.dumps(state))
 
     def forget(self, key):
@@ -63,8 +63,8 @@ class Verified:
             return None  # never verified, or the record is torn
 
 
-def _state(found):
-    return [hostboot.boot_id(), found.states()]
+def _state(base):
+    return [hostboot.boot_id(), base.states()]
 
 
 class VerifiedBases(storefolder.StoreFolder):

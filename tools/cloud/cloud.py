@@ -223,14 +223,14 @@ class Cloud:
         connection = self.connect()
         flexmem = self.layout.settings().driver == 'flexmem'
         try:
-            found = {each.name: each for each in
-                     connection.compute.hypervisors(details=True)}
+            services = {each.name: each for each in
+                        connection.compute.hypervisors(details=True)}
             for node in cloud_layout.NODES:
-                if node not in found or found[node].state != 'up':
+                if node not in services or services[node].state != 'up':
                     yield f'hypervisor {node} is not up'
                 # Placement may not know the host yet, and answer with errors
                 elif flexmem and _TRAIT not in connection.placement.get(
-                        f'/resource_providers/{found[node].id}/traits',
+                        f'/resource_providers/{services[node].id}/traits',
                         microversion='1.6').json().get('traits', ()):
                     yield f'{node} does not report {_TRAIT}'
         except sdk_exceptions.SDKException as e:

@@ -117,8 +117,8 @@ class Demo:
                   encoding='utf-8', errors='replace') as f:
             text = f.read()
         claimed, started = (
-            {found['id']: datetime.datetime.fromisoformat(found['time'])
-             for found in reversed(list(pattern.finditer(text)))}
+            {match['id']: datetime.datetime.fromisoformat(match['time'])
+             for match in reversed(list(pattern.finditer(text)))}
             for pattern in (_CLAIMED, _STARTED))
         return {kind: [(started[server] - claimed[server]).total_seconds()
                        for server in servers]
@@ -172,12 +172,12 @@ class Demo:
         return server_id
 
     def _active(self, name, server_id):
-        found = self._connection.compute.get_server(server_id)
-        if found.status == 'ERROR':
+        server = self._connection.compute.get_server(server_id)
+        if server.status == 'ERROR':
             raise exception.DemoFailed(
-                reason=f'server {name}: {(found.fault or {}).get("message")};'
+                reason=f'server {name}: {(server.fault or {}).get("message")};'
                 f' logs in {self._cloud.layout.logs}')
-        return found.status == 'ACTIVE'
+        return server.status == 'ACTIVE'
 
     def _console(self, server_id):
         return self._connection.compute.get_server_console_output(

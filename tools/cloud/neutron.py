@@ -95,9 +95,9 @@ class Neutron:
 
     def _put(self, request, collection, key):
         name = _SINGULAR[collection]
-        found = self._find(collection, key)
-        found.update(request.json_body[name])
-        return _answer({name: _bound(found)})
+        resource = self._find(collection, key)
+        resource.update(request.json_body[name])
+        return _answer({name: _bound(resource)})
 
     def _delete(self, _request, collection, key):
         del self._kept[collection][self._find(collection, key)['id']]

@@ -54,15 +54,15 @@ def in_mount_namespace(name):
 
     :param name: what /proc/PID/ns/mnt links to
     """
-    found = []
+    pids = []
     for entry in os.listdir('/proc'):
         if entry.isdigit():
             try:
                 if os.readlink(f'/proc/{entry}/ns/mnt') == name:
-                    found.append(int(entry))
+                    pids.append(int(entry))
             except OSError:  # ended meanwhile
                 continue
-    return found
+    return pids
 
 
 def send(pids, number):

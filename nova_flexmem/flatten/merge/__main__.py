@@ -78,7 +78,7 @@ def direct_folders(direct, paths):
     :param paths: which they may be
     :raises: Unmergeable if there are others
     """
-    found = {}
+    mounts = {}
 
     def descend(folder, path):
         for name in sorted(os.listdir(folder)):
@@ -86,7 +86,7 @@ def direct_folders(direct, paths):
             if not _is_folder(below):
                 pass
             elif inside in paths:
-                found[inside] = below
+                mounts[inside] = below
                 continue
             elif inside.endswith(b'.new') and inside[:-4] in paths:
                 continue  # a copy that a power cut ended
@@ -102,7 +102,7 @@ def direct_folders(direct, paths):
         descend(direct, b'')
     elif os.path.lexists(direct):
         raise files.Unmergeable('what lies directly on it is no folder')
-    return found
+    return mounts
 
 
 def _is_folder(path):
@@ -110,8 +110,8 @@ def _is_folder(path):
 
     Those of the delta lead to folders of the appliance.
     """
-    found = files.status(path)
-    return found is not None and stat.S_ISDIR(found.st_mode)
+    status = files.status_of(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _inodes(work):
@@ -126,9 +126,9 @@ def _size_bytes(top):
     """Return the space that what is in a folder takes."""
     sizes = {}
     for folder, _names, names in os.walk(top):
-        for found in (os.lstat(folder), *(
+        for status in (os.lstat(folder), *(
                 os.lstat(os.path.join(folder, name)) for name in names)):
-            sizes[found.st_ino] = found.st_blocks * 512
+            sizes[status.st_ino] = status.st_blocks * 512
     return sum(sizes.values())
 
 
@@ -145,16 +145,16 @@ def main(command, delta, target, *paths):
     delta, target = os.fsencode(delta), os.fsencode(target)
     commands = {'survey': survey, 'merge': merge}
     try:
-        said = commands[command](delta, target,
-                                 [os.fsencode(path) for path in paths])
+        answer = commands[command](delta, target,
+                                   [os.fsencode(path) for path in paths])
     except files.Unmergeable as e:
-        said = {'refused': str(e)}
+        answer = {'refused': str(e)}
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            said = {'full': _full(target, e)}
+            answer = {'full': _full(target, e)}
         else:
-            said = {'refused': str(e)}
-    print(json.dumps(said))
+            answer = {'refused': str(e)}
+    print(json.dumps(answer))
 
 
 if __name__ == '__main__':

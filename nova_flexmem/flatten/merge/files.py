@@ -83,7 +83,7 @@ class Mounts:
         return self._points.get(self.of(path)) in _PLAIN
 
 
-def status(path):
+def status_of(path):
     """Return lstat() of a path, or None if there is nothing."""
     try:
         return os.lstat(path)
@@ -91,9 +91,9 @@ def status(path):
         return None
 
 
-def is_whiteout(found):
+def is_whiteout(status):
     """Return whether a status is that of an overlay's mark of a removal."""
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def attributes(path):
@@ -122,9 +122,9 @@ def set_flags(path, flags, wanted):
         os.close(fd)
 
 
-def unprotect(path, found):
+def unprotect(path, status):
     """Let a file or folder be changed that chattr(1) protects."""
-    if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
         set_flags(path, IMMUTABLE | APPEND_ONLY, False)
 
 
@@ -145,13 +145,13 @@ class Remover:
 
         :returns: whether nothing is there now
         """
-        found = status(path)
-        if found is None:
+        status = status_of(path)
+        if status is None:
             return True
         if path in self._kept:
             return False
-        if not stat.S_ISDIR(found.st_mode):
-            unprotect(path, found)
+        if not stat.S_ISDIR(status.st_mode):
+            unprotect(path, status)
             os.unlink(path)
             self.count += 1
             return True
@@ -168,19 +168,19 @@ class Remover:
                     for name in os.listdir(folder)])
 
 
-def make(path, source, found):
+def make(path, source, status):
     """Make at a path, where nothing is, what another is, with its content.
 
-    :param found: status of the source, which is not a folder
+    :param status: the source's, of lstat(), which is not a folder
     """
-    kind = stat.S_IFMT(found.st_mode)
+    kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFREG:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         copy_content(source, path)
     elif kind == stat.S_IFLNK:
         os.symlink(os.readlink(source), path)
     else:
-        os.mknod(path, kind | 0o600, found.st_rdev)
+        os.mknod(path, kind | 0o600, status.st_rdev)
 
 
 def copy_content(source, target):
@@ -217,18 +217,18 @@ def _copy_extents(reading, writing):
                                  min(_CHUNK_BYTES, done - start))
 
 
-def copy_metadata(source, target, found, wanted, *, plain, keep=False):
+def copy_metadata(source, target, status, wanted, *, plain, keep=False):
     """Give a file another's owner, mode, extended attributes and times.
 
-    :param found: status of the source
+    :param status: the source's, of lstat()
     :param wanted: {name: value} of the extended attributes
     :param plain: whether the target's filesystem has times alone
     :param keep: leave further extended attributes as they are
     """
     if not plain:
-        os.chown(target, found.st_uid, found.st_gid, follow_symlinks=False)
-        if not stat.S_ISLNK(found.st_mode):
-            os.chmod(target, stat.S_IMODE(found.st_mode))
+        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            os.chmod(target, stat.S_IMODE(status.st_mode))
         has = attributes(target)
         for name in has:
             if (name not in wanted and not keep and name.startswith(_OURS)
@@ -237,5 +237,5 @@ def copy_metadata(source, target, found, wanted, *, plain, keep=False):
         for name, value in wanted.items():
             if has.get(name) != value and not name.startswith(_XFS_ACL):
                 os.setxattr(target, name, value, follow_symlinks=False)
-    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns),
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns),
              follow_symlinks=False)

@@ -45,25 +45,25 @@ class Links:
         self._hidden: collections.Counter = collections.Counter()  # that go
         self._paths = {}  # one of those names
 
-    def see(self, path, found, lower):
+    def see(self, path, status, lower):
         """Take note of a file in the upper layer, which is no folder.
 
         :param path: of it
-        :param found: its status
+        :param status: the file's, of lstat()
         :param lower: the path it hides in the image, None for none
         """
-        copied = found.st_ino in self._index and stat.S_ISREG(found.st_mode)
+        copied = status.st_ino in self._index and stat.S_ISREG(status.st_mode)
         if copied:
-            self._copies[found.st_ino] = path, found, upper_module.marks(
+            self._copies[status.st_ino] = path, status, upper_module.marks(
                 path, self._prefix)
-            self._names[found.st_ino] += 1
-        below = files.status(lower) if lower else None
+            self._names[status.st_ino] += 1
+        below = files.status_of(lower) if lower else None
         if below is None:
             return
         if stat.S_ISDIR(below.st_mode):
             self.hide(lower)
         elif self._hide(lower, below) and copied:
-            self._replaced[found.st_ino].add((below.st_dev, below.st_ino))
+            self._replaced[status.st_ino].add((below.st_dev, below.st_ino))
 
     def hide(self, folder):
         """Take note of a folder of the image that goes with all in it."""
@@ -72,11 +72,11 @@ class Links:
                 path = os.path.join(parent, name)
                 self._hide(path, os.lstat(path))
 
-    def _hide(self, path, found):
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink < 2:
+    def _hide(self, path, status):
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink < 2:
             return False
-        key = found.st_dev, found.st_ino
-        self._links[key] = found.st_nlink
+        key = status.st_dev, status.st_ino
+        self._links[key] = status.st_nlink
         self._hidden[key] += 1
         self._paths[key] = path
         return True
@@ -88,7 +88,7 @@ class Links:
             the paths in the upper layer of copies that other names in the
             image belong to, it is not clear which
         """
-        found: dict[int, tuple[int, int]] = {}
+        decided: dict[int, tuple[int, int]] = {}
         taken = set()
         fitting = {number: self._fitting(number) for number in self._copies}
         # those that are where the file was in the image, then what is left
@@ -96,12 +96,12 @@ class Links:
             for number, keys in fitting.items():
                 keys = [key for key in keys if key not in taken
                         and (known is None or key in known[number])]
-                if len(keys) == 1 and number not in found:
-                    found[number] = keys[0]
+                if len(keys) == 1 and number not in decided:
+                    decided[number] = keys[0]
                     taken.add(keys[0])
-        return ({number: self._paths[key] for number, key in found.items()},
+        return ({number: self._paths[key] for number, key in decided.items()},
                 [path for number, (path, *_more) in self._copies.items()
-                 if number not in found and self._missing(number, 0) > 0])
+                 if number not in decided and self._missing(number, 0) > 0])
 
     def _fitting(self, number):
         """Return the keys of the files whose names add up with a copy's."""
@@ -114,6 +114,6 @@ class Links:
 
         :param lower_names: links of the file in the image
         """
-        _path, found, marks = self._copies[number]
-        return (marks.names(found.st_nlink, lower_names)
+        _path, status, marks = self._copies[number]
+        return (marks.names(status.st_nlink, lower_names)
                 - self._names[number])

@@ -184,7 +184,7 @@ class Merge:
             self._seen[status.st_ino] = to
 
     def _make_way(self, to):
-        if files.status(to) is None:
+        if files.status_of(to) is None:
             return
         self._refuse_mount_points(to, 'replaced')
         if not self._remover.remove(to):
@@ -213,7 +213,7 @@ class Merge:
     def _is_folder(self, path):
         """Return whether a path of the target is one, by no symbolic link."""
         while path != self._target:
-            status = files.status(path)
+            status = files.status_of(path)
             if status is None or not stat.S_ISDIR(status.st_mode):
                 return False
             path = os.path.dirname(path)

@@ -125,15 +125,15 @@ def origins(upper, prefix=PREFIX):
     below: dict[bytes, bytes | None] = {}
     renamed: dict[bytes, bytes] = {}
     taken = set()
-    for path, found in folders(upper, prefix):
-        redirect = found.redirect
+    for path, folder_marks in folders(upper, prefix):
+        redirect = folder_marks.redirect
         parent = below.get(os.path.dirname(path)) if path != upper else b''
         if path == upper:
             below[path] = b''
             continue
         if redirect[:1] == b'/':
             origin = redirect[1:]
-        elif found.opaque or parent is None:
+        elif folder_marks.opaque or parent is None:
             below[path] = None
             continue
         else:
