@@ -20,6 +20,9 @@ from nova_flexmem import process
 #: A smaller delta has no room for a journal and a day's writes.
 MIN_SIZE_BYTES = 64 << 20
 
+#: Label of the ext4 on it.
+LABEL = 'flexmem-delta'
+
 #: Without features that kernels and e2fsprogs of older guests do not have.
 _FEATURES = '^orphan_file,^metadata_csum_seed'
 
@@ -41,7 +44,7 @@ def create(path, size_bytes):
         f.truncate(size_bytes)
     try:
         process.run('mke2fs', '-q', '-F', '-t', 'ext4', '-b', '4096',
-                    '-O', _FEATURES, '-L', 'flexmem-delta', '-m', '1',
+                    '-O', _FEATURES, '-L', LABEL, '-m', '1',
                     '-E', 'nodiscard,assume_storage_prezeroed=1,'
                     'root_owner=0:0', path, timeout_s=60,
                     limits=process.Limits(file_size_bytes=size_bytes,

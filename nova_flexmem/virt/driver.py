@@ -16,6 +16,8 @@ Instances without FlexMem pass through untouched. The others differ in their
 root disk, which is a delta beside a shared base, and in what follows from it.
 """
 
+import contextlib
+import functools
 import os
 
 from oslo_log import log
@@ -41,6 +43,7 @@ from nova_flexmem.virt import bases
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import layered
+from nova_flexmem.virt import mark
 from nova_flexmem.virt import moves
 from nova_flexmem.virt import origin
 from nova_flexmem.virt import planner
@@ -63,8 +66,9 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         self._bases = bases.Bases(CONF.flexmem, self._image_api)
         self._readiness = readiness.Readiness(CONF.flexmem,
                                               CONF.libvirt.virt_type)
-        self._planner = planner.Planner(self._bases, self._image_api,
-                                        self._readiness.wait)
+        self._planner = planner.Planner(
+            self._bases, self._image_api, self._readiness.wait,
+            super()._get_guest_xml)
         self._plans = {}
         self._allocations = allocations.Allocations()
         self._origins = origin.Origins()
@@ -122,22 +126,49 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
     def spawn(self, context, instance, image_meta, injected_files,
               admin_password, allocations, network_info=None,
               block_device_info=None, power_on=True, accel_info=None):
-        plan = self._plan(context, instance, image_meta, network_info,
-                          block_device_info)
-        if plan is None:
-            instance.system_metadata.pop(layered.SYSTEM_KEY, None)
-        else:
-            instance.system_metadata[layered.SYSTEM_KEY] = (
-                plan.record.image_id)
-            self._plans[instance.uuid] = plan
+        spawn = functools.partial(
+            super().spawn, context, instance, image_meta, injected_files,
+            admin_password, allocations, network_info=network_info,
+            block_device_info=block_device_info, power_on=power_on,
+            accel_info=accel_info)
+        plan = self._plan(
+            context, instance, image_meta, network_info, block_device_info,
+            bool(accel_info or self._vgpu_allocations(allocations)))
         try:
-            super().spawn(context, instance, image_meta, injected_files,
-                          admin_password, allocations,
-                          network_info=network_info,
-                          block_device_info=block_device_info,
-                          power_on=power_on, accel_info=accel_info)
+            with self._following(plan, instance):
+                spawn()
+        except Exception as e:
+            if not (plan and plan.may_be_stock and errors.is_of_flexmem(e)):
+                raise
+            LOG.warning('FlexMem is preferred, but the instance gets the stock'
+                        ' root disk: %s', e, instance=instance)
+            self._cleanup(context, instance, network_info, block_device_info,
+                          cleanup_instance_dir=True,
+                          cleanup_instance_disks=True)
+            instance.cleaned = False
+            instance.system_metadata.pop('clean_attempts', None)
+            with self._following(None, instance):
+                spawn()
+
+    @contextlib.contextmanager
+    def _following(self, plan, instance):
+        """Have an instance spawned as a plan says.
+
+        :param plan: the planner.Plan; None for a stock instance
+        """
+        self._plans[instance.uuid] = plan
+        try:
+            yield
+        except Exception:
+            if plan and plan.is_new and not self.instance_exists(instance):
+                # Nova leaves what it made of an instance that is unshelved
+                self.delete_instance_files(instance)
+            mark.set_after_failure(instance)
+            raise
+        else:
+            mark.set_to(instance, plan and plan.record)
         finally:
-            self._plans.pop(instance.uuid, None)
+            del self._plans[instance.uuid]
 
     def rebuild(self, context, instance, image_meta, injected_files,
                 admin_password, allocations, bdms, detach_block_devices,
@@ -152,7 +183,9 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             with errors.refusing():
                 try:
                     self._plan(context, instance, image_meta, network_info,
-                               block_device_info, anew=True)
+                               block_device_info,
+                               bool(self._vgpu_allocations(allocations)),
+                               anew=True)
                 except Exception:
                     self._allocations.keep(
                         context, self.virtapi.reportclient, instance.uuid)
@@ -161,18 +194,19 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         raise NotImplementedError()
 
     def _plan(self, context, instance, image_meta, network_info,
-              block_device_info, anew=False):
+              block_device_info, has_host_device, anew=False):
         with errors.shown():
             return self._planner.plan(
                 context, instance, image_meta, network_info,
                 block_device_info,
-                self._is_booted_from_volume(block_device_info), anew)
+                self._is_booted_from_volume(block_device_info),
+                has_host_device, anew)
 
     def _create_and_inject_local_root(self, context, instance, disk_mapping,
                                       booted_from_volume, suffix, disk_images,
                                       injection_info, fallback_from_host):
         plan = self._plans.get(instance.uuid)
-        record = plan.record if plan else self._record(instance)
+        record = self._record(instance)
         if suffix or booted_from_volume or record is None:
             return super()._create_and_inject_local_root(
                 context, instance, disk_mapping, booted_from_volume, suffix,
@@ -195,9 +229,12 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 if plan and plan.snapshot else None)
 
     def _get_guest_xml(self, context, instance, *args, rescue=None, **kwargs):
+        record = self._record(instance)
+        if record is not None and 'old_guest' in kwargs:
+            # its domain has no firmware that a new one could go on with
+            kwargs['old_guest'] = None
         xml = super()._get_guest_xml(context, instance, *args, rescue=rescue,
                                      **kwargs)
-        record = self._record(instance)
         if record is None:
             return xml
         with errors.shown():
@@ -210,6 +247,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                     superblock.DATA_OFFSET_BYTES,
                     base.manifest.rootfs_size_bytes,
                     missing_disk=disk if record.writes == 'memory' else None)
+            if instance.uuid not in self._plans:
+                mark.set_to(instance, record)
             boot = self._run_on(context, instance, record, base, other_layout)
             return domain.transform(
                 xml, boot,
@@ -233,6 +272,10 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         if other_layout and record.writes == 'disk':
             errors.note(context, instance, 'flexmem_other_layout')
         return boot
+
+    def _hard_reboot(self, context, instance, *args, **kwargs):
+        self._record(instance)  # refused before the guest is ended
+        super()._hard_reboot(context, instance, *args, **kwargs)
 
     def rescue(self, context, instance, network_info, image_meta,
                rescue_password, block_device_info, share_info):
@@ -360,11 +403,10 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         with errors.logged(f'Giving back the base of {instance.uuid}'):
             self._bases.release(instance)
 
-    @staticmethod
-    def _record(instance):
+    def _record(self, instance):
         """Return the Record of an instance, or None for a stock one."""
-        folder = libvirt_utils.get_instance_path(instance)
+        if instance.uuid in self._plans:  # it is being spawned
+            plan = self._plans[instance.uuid]
+            return plan and plan.record
         with errors.shown():
-            return record_module.read(
-                folder, needed=os.path.isdir(folder) and
-                layered.SYSTEM_KEY in instance.system_metadata)
+            return mark.record_of(instance)

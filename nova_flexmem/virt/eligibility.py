@@ -17,7 +17,10 @@ alone is in nova_flexmem.guest.fitness, which sees its XML. The reasons are
 short, as Nova shows users 255 characters, with 155 of its own words.
 """
 
+import re
+
 import nova.conf
+from nova.conf import devices
 from nova.virt import configdrive
 from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
@@ -25,14 +28,16 @@ from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem import exception
 from nova_flexmem.guest import fitness
+from nova_flexmem.virt import rootdisk
 
 CONF = nova.conf.CONF
 
-#: Backends that keep an instance's root disk in a file of its folder.
-IMAGES_TYPES = ('default', 'qcow2', 'raw', 'flat')
+#: What extra specs begin with that ask for a host device.
+_HOST_DEVICES = ('pci_passthrough:', 'accel:')
 
-#: Extra specs (or what they begin with) that ask for a host device.
-_HOST_DEVICES = ('pci_passthrough:', 'accel:', 'resources:VGPU')
+#: Extra specs that ask for a resource, of a numbered or named group or of
+#: none.
+_RESOURCE = re.compile(r'resources[A-Za-z0-9_-]*:(\w+)')
 
 _HOST_DEVICE = ('it has a host device (PCI, vGPU, accelerator, direct port),'
                 ' for whose DMA no base can be mapped')
@@ -43,12 +48,14 @@ _DIRECT_VNICS = ('direct', 'direct-physical', 'macvtap', 'vdpa',
 
 
 def check(instance, image_meta, network_info, block_device_info,
-          booted_from_volume):
+          booted_from_volume, has_host_device=False):
     """Check what Nova says of an instance that shall use FlexMem.
 
+    :param has_host_device: whether Placement gave it one
     :raises: InstanceRefused
     """
     _raise(_of_host())
+    _raise([(has_host_device, _HOST_DEVICE)])
     _raise(_of_boot(instance, image_meta, booted_from_volume))
     check_flavor(instance, instance.flavor, image_meta)
     _raise(_of_devices(instance, image_meta, network_info, block_device_info))
@@ -82,7 +89,7 @@ def _of_host():
     yield (CONF.libvirt.virt_type not in ('kvm', 'qemu'),
            f'[libvirt] virt_type is {CONF.libvirt.virt_type}; it needs kvm or'
            ' qemu')
-    yield (CONF.libvirt.images_type not in IMAGES_TYPES,
+    yield (CONF.libvirt.images_type not in rootdisk.IMAGES_TYPES,
            f'[libvirt] images_type is {CONF.libvirt.images_type}; the delta'
            ' needs qcow2 or raw')
 
@@ -108,6 +115,7 @@ def _of_boot(instance, image_meta, booted_from_volume):
 def _of_flavor(instance, flavor, image_meta):
     pci_requests = instance.pci_requests
     yield (any(spec.startswith(_HOST_DEVICES) for spec in flavor.extra_specs)
+           or _resources(flavor) & _mdev_classes()
            or (pci_requests and pci_requests.requests), _HOST_DEVICE)
     yield (hardware.get_mem_encryption_constraint(flavor, image_meta),
            'its memory is encrypted, so that none of it can be shared')
@@ -121,6 +129,22 @@ def _of_flavor(instance, flavor, image_meta):
     yield (hardware.get_secure_boot_constraint(flavor, image_meta)
            == 'required',
            'it needs Secure Boot, but would start its kernel without firmware')
+
+
+def _resources(flavor):
+    """Return the resource classes that a flavor asks Placement for, a set."""
+    return {match[1] for spec, amount in flavor.extra_specs.items()
+            if (match := _RESOURCE.fullmatch(spec)) and amount != '0'}
+
+
+def _mdev_classes():
+    """Return the classes that mediated devices are reported in, a set.
+
+    Hosts that an instance is resized to may have more of them than this one.
+    """
+    devices.register_dynamic_opts(CONF)
+    return {'VGPU', *(CONF[f'mdev_{name}'].mdev_class
+                      for name in CONF.devices.enabled_mdev_types)}
 
 
 def _of_interface(vif):

@@ -23,6 +23,7 @@ from oslo_log import log
 from nova.compute import utils as compute_utils
 import nova.conf
 from nova import exception as nova_exception
+from nova.virt.libvirt import driver as libvirt_driver
 
 from nova_flexmem import exception
 
@@ -52,6 +53,16 @@ def shown():
         yield
     except exception.FlexMemException as e:
         raise nova_exception.Invalid(str(e)) from e
+
+
+def is_of_flexmem(error):
+    """Return whether an instance may start where FlexMem is left out.
+
+    :param error: what ended its spawn
+    """
+    return (isinstance(error.__cause__, exception.FlexMemException) or
+            # of QEMU or libvirt, maybe of what they are asked for FlexMem
+            isinstance(error, libvirt_driver.libvirt.libvirtError))
 
 
 @contextlib.contextmanager

@@ -30,9 +30,11 @@ from nova_flexmem.guest import domain
 from nova_flexmem.store import basefiles
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import layered
+from nova_flexmem.virt import mark
 from nova_flexmem.virt import moves
 from nova_flexmem.virt import policy
 from nova_flexmem.virt import record as record_module
+from nova_flexmem.virt import rehearsal
 from nova_flexmem.virt import rootdisk
 
 CONF = nova.conf.CONF
@@ -40,7 +42,7 @@ LOG = log.getLogger(__name__)
 
 #: Reasons that hold on every host.
 _FOR_EVERY_HOST = (exception.InstanceRefused, exception.ImageRefused,
-                   exception.PolicyConflict)
+                   exception.PolicyConflict, exception.DomainRefused)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +54,16 @@ class Plan:
     :ivar snapshot: the layered snapshot that its delta begins with, a Glance
         id, or None for an empty delta
     :ivar other_layout: whether its delta was made on another layout
+    :ivar is_new: whether its disks are made now
+    :ivar may_be_stock: whether the stock root disk will do as well
     """
 
     base: basefiles.Base | None
     record: record_module.Record | None
     snapshot: str | None = None
     other_layout: bool = False
+    is_new: bool = True
+    may_be_stock: bool = False
 
 
 class Planner:
@@ -67,18 +73,22 @@ class Planner:
     :param image_api: Nova's image API
     :param await_fit: raises HostUnfit if the host can't run FlexMem
         instances, once that is known
+    :param get_guest_xml: Nova's own LibvirtDriver._get_guest_xml()
     """
 
-    def __init__(self, bases, image_api, await_fit):
+    def __init__(self, bases, image_api, await_fit, get_guest_xml):
         self._bases = bases
         self._image_api = image_api
         self._await_fit = await_fit
+        self._get_guest_xml = get_guest_xml
 
     def plan(self, context, instance, image_meta, network_info,
-             block_device_info, booted_from_volume, anew=False):
+             block_device_info, booted_from_volume, has_host_device=False,
+             anew=False):
         """Return the Plan of an instance, or None for a stock instance.
 
         :param booted_from_volume: whether it is
+        :param has_host_device: whether Placement gave it one
         :param anew: whether the disks that it has will be made anew
         :raises: ImageUnacceptable for what no host can do,
             ComputeResourcesUnavailable for what another host may
@@ -103,10 +113,15 @@ class Planner:
                     ' instances can boot, but FlexMem is disabled; use another'
                     ' flavor, or flatten it')
             try:
-                return self._planned(
-                    context, instance, image_meta, network_info,
-                    block_device_info, booted_from_volume, asked, link)
-            except exception.FlexMemException as e:
+                eligibility.check(instance, image_meta, network_info or [],
+                                  block_device_info, booted_from_volume,
+                                  has_host_device)
+                rehearsal.try_on(self._get_guest_xml, context, instance,
+                                 image_meta, network_info or [],
+                                 block_device_info, asked.writes)
+                return self._planned(context, instance, image_meta, asked,
+                                     link)
+            except (exception.FlexMemException, OSError) as e:
                 if asked.policy != 'preferred' or link is not None:
                     raise
                 LOG.warning('FlexMem is preferred, but the instance gets the'
@@ -146,12 +161,11 @@ class Planner:
         """
         folder = libvirt_utils.get_instance_path(instance)
         has_disk = os.path.exists(os.path.join(folder, 'disk'))
-        record = record_module.read(
-            folder, needed=has_disk and
-            layered.SYSTEM_KEY in instance.system_metadata)
+        record = mark.record_of(instance) if has_disk else (
+            record_module.read(folder))
         if record and (has_disk or record.writes == 'memory'):
             base = self._bases.of_record(context, instance, record)
-            return Plan(base, record.on(base),
+            return Plan(base, record.on(base), is_new=False,
                         other_layout=base.layout != record.root_sha256)
         return Plan(None, None) if has_disk else None
 
@@ -172,10 +186,7 @@ class Planner:
                             else CONF.flexmem.default_policy),
             default_writes='disk' if link else CONF.flexmem.default_writes)
 
-    def _planned(self, context, instance, image_meta, network_info,
-                 block_device_info, booted_from_volume, asked, link):
-        eligibility.check(instance, image_meta, network_info or [],
-                          block_device_info, booted_from_volume)
+    def _planned(self, context, instance, image_meta, asked, link):
         self._await_fit()
         if link is None:
             base = self._bases.of_image(context, instance, image_meta.id)
@@ -205,7 +216,8 @@ class Planner:
         except ValueError as e:
             raise exception.InstanceRefused(reason=str(e))
         if link is None:
-            return Plan(base, record)
+            return Plan(base, record,
+                        may_be_stock=asked.policy == 'preferred')
         return Plan(base, record, image_meta.id,
                     other_layout=base.layout != link.wanted.layout)
 

@@ -15,9 +15,11 @@
 import contextlib
 import json
 import os
+import tempfile
 
 from oslo_utils import fileutils
 
+import nova.conf
 from nova import exception as nova_exception
 
 from nova_flexmem import files
@@ -25,8 +27,16 @@ from nova_flexmem.guest import delta
 from nova_flexmem.image import source
 from nova_flexmem import process
 
+CONF = nova.conf.CONF
+
+#: Backends that keep an instance's root disk in a file of its folder.
+IMAGES_TYPES = ('default', 'qcow2', 'raw', 'flat')
+
 #: Seconds for a look at a disk.
 _TIMEOUT_S = 600
+
+#: What a filesystem on it begins with.
+_START_BYTES = 4096
 
 #: The flavor limits the size of snapshots.
 _ANY_SIZE = 1 << 62
@@ -61,6 +71,46 @@ def provide(backend, size_bytes, snapshot=None):
             _convert(file, found.format, path, 'raw', size_bytes)
             _resize(path, 'raw', size_bytes)
     return True
+
+
+def is_delta(path):
+    """Return whether the root disk at a path is a delta, by its label.
+
+    It is read in the format that Nova wrote down for it.
+
+    :raises: ProgramFailed, OSError
+    """
+    if _format_noted(path) == 'qcow2':
+        with open(path, 'rb') as f:
+            header = f.read(16)
+        if header[8:16].strip(b'\0'):
+            return False  # it has a backing file, as stock disks have
+        with tempfile.NamedTemporaryFile() as start:
+            process.run('qemu-img', 'dd', '-f', 'qcow2', '-O', 'raw',
+                        f'bs={_START_BYTES}', 'count=1', f'if={path}',
+                        f'of={start.name}', timeout_s=_TIMEOUT_S)
+            return _is_labelled(start.name)
+    return _is_labelled(path)
+
+
+def _format_noted(path):
+    with contextlib.suppress(FileNotFoundError):
+        with open(os.path.join(os.path.dirname(path), 'disk.info'),
+                  encoding='utf-8') as f:
+            noted = json.load(f)
+        if path in noted:
+            return noted[path]
+    return ('raw' if CONF.libvirt.images_type in ('raw', 'flat')
+            else 'qcow2')
+
+
+def _is_labelled(path):
+    # the superblock of ext4, linux/fs/ext4/ext4.h: at 1024; s_magic at 56,
+    # s_volume_name at 120
+    with open(path, 'rb') as f:
+        block = f.read(_START_BYTES)[1024:]
+    return (block[56:58] == b'\x53\xef' and
+            block[120:136].rstrip(b'\0') == delta.LABEL.encode())
 
 
 def check_size(size_bytes, needed_bytes):

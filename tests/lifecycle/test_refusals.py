@@ -16,6 +16,8 @@
 import os
 import re
 
+import fixtures
+
 from nova import context
 from nova import exception as nova_exception
 from nova import objects
@@ -71,9 +73,9 @@ class StockTest(harness.NovaTestCase):
     extra_specs: dict[str, str] = {}
 
     def test_preferred(self):
-        image = self.add_image('witness', hw_disk_bus='ide',
-                               flexmem_policy='preferred')
-        server = self.boot(image=image)
+        flavor = self.make_flavor(flexmem_policy='preferred')
+        server = self.boot(flavor=flavor, image=self.add_image(
+            'witness', hw_disk_bus='ide'))
         self.hear(server, 1, **harness.STOCK)
         self.assertEqual(1, len(re.findall(
             'FlexMem is preferred, but .* bus ide',
@@ -81,14 +83,31 @@ class StockTest(harness.NovaTestCase):
         self.assertNotIn('flexmem.json', os.listdir(self.path(server)))
         self.act(server, 'reboot', {'type': 'SOFT'})
         self.hear(server, 2, **harness.STOCK)
-        self.delete(server)
+
+        # what QEMU itself refuses, of what it is asked for FlexMem
+        self.useFixture(fixtures.MockPatch(
+            'nova_flexmem.guest.device.nvdimm.Nvdimm.arguments',
+            return_value=('-device', 'no-such-device')))
+        late = self.boot(flavor=flavor)
+        self.hear(late, 1, **harness.STOCK)
+        self.assertNotIn('flexmem.json', os.listdir(self.path(late)))
+        self.assertEqual([], [key for key in self.store.keys()
+                              if late['id'] in self.users(key)])
+        self.delete(server, late)
 
     def test_not_asked_for(self):
         server = self.boot()
         self.hear(server, 1, **harness.STOCK)
         self.assertNotIn('commandline', self.domain(server).XMLDesc())
+        # earlier versions left a mark where a spawn had failed
+        instance = objects.Instance.get_by_uuid(context.get_admin_context(),
+                                                server['id'])
+        instance.system_metadata['flexmem_base_image'] = self.image
+        instance.save()
         self.act(server, 'suspend', until='SUSPENDED')
         self.act(server, 'resume')
+        instance.refresh()
+        self.assertNotIn('flexmem_base_image', instance.system_metadata)
         self.hear(server, 1, **harness.STOCK)
         copy = self.boot(image=self.snapshot(server))
         self.hear(copy, 2, **harness.STOCK)

@@ -150,10 +150,10 @@ class DriverTest(test.NoDBTestCase):
             network_info=self.network)
         return instance
 
-    def spawn(self, instance, image_meta=None):
+    def spawn(self, instance, image_meta=None, allocations=None):
         self.driver.spawn(self.context, instance,
-                          image_meta or self.image_meta(), [], None, {},
-                          network_info=self.network,
+                          image_meta or self.image_meta(), [], None,
+                          allocations or {}, network_info=self.network,
                           block_device_info=NO_DEVICES)
         return instance
 

@@ -46,6 +46,7 @@ class LayeredTest(driver_test.DriverTest):
             vm_state=vm_state or vm_states.BUILDING)
         if vm_state:
             instance.system_metadata[layered.SYSTEM_KEY] = driver_test.IMAGE
+        self.second = instance
         return self.spawn(instance, meta)
 
     def assert_boots(self, instance, key=driver_test.KEY):
@@ -85,6 +86,21 @@ class LayeredTest(driver_test.DriverTest):
 
     def test_unshelved(self):
         self.assert_boots(self.boot(vm_state=vm_states.SHELVED_OFFLOADED))
+
+    def test_unshelving_that_fails(self):
+        """Its snapshot is there still, and the mark opens the image below."""
+        def fail(*_args, **_kwargs):
+            raise nova_exception.VirtualInterfaceCreateException()
+
+        self.driver._create_guest_with_network = fail
+        self.driver.instance_exists = lambda _instance: False
+        self.assertRaises(nova_exception.VirtualInterfaceCreateException,
+                          self.boot, vm_state=vm_states.SHELVED_OFFLOADED)
+        self.assertEqual(driver_test.IMAGE,
+                         self.second.system_metadata[layered.SYSTEM_KEY])
+        self.assertFalse(os.path.exists(self.folder(self.second)))
+        self.assertEqual([self.first.uuid],
+                         self.store.users(driver_test.KEY))
 
     def test_there_is_no_falling_back(self):
         self.set_fit(False)
