@@ -28,8 +28,9 @@ function flexmem_install {
     fi
     if is_service_enabled n-cpu; then
         setup_develop "$FLEXMEM_DIR" compute
-    elif is_service_enabled n-api; then
-        # nova-api checks the extra specs of flavors with it
+    elif is_service_enabled n-api n-sch; then
+        # nova-api checks the extra specs of flavors with it, and
+        # nova-scheduler weighs hosts
         setup_develop "$FLEXMEM_DIR"
     fi
 }
@@ -64,6 +65,12 @@ function flexmem_configure_compute {
     iniset "$NOVA_CONF" flexmem store_path "$FLEXMEM_STORE_PATH"
     # QEMU's user has to pass this folder
     sudo install -d -o "$STACK_USER" -m 0755 "$FLEXMEM_STORE_PATH"
+}
+
+function flexmem_configure_scheduler {
+    async_wait configure_neutron_nova
+    iniset "$NOVA_CONF" filter_scheduler weight_classes \
+        "$FLEXMEM_WEIGHT_CLASSES"
 }
 
 # Files of the host that the profiles of domains and virt-aa-helper include
@@ -161,6 +168,9 @@ elif [[ $1 == stack && $2 == post-config ]]; then
         if [[ -d $FLEXMEM_APPARMOR_DIR/abstractions ]]; then
             flexmem_install_apparmor
         fi
+    fi
+    if is_service_enabled n-sch; then
+        flexmem_configure_scheduler
     fi
     # only where devstack has created Glance's database
     if is_service_enabled g-api \

@@ -16,6 +16,8 @@ import copy
 
 from oslo_config import cfg
 
+from nova_flexmem import schedulerconf
+
 GROUP = cfg.OptGroup('flexmem', title='FlexMem: instances of one image'
                                       ' share its pages on the host')
 
@@ -222,6 +224,12 @@ def register_opts(conf):
     conf.register_opts(OPTS, group=GROUP)
 
 
+def register_scheduler_opts(conf):
+    """Register the options of [flexmem] that nova-scheduler reads."""
+    conf.register_group(copy.deepcopy(GROUP))
+    conf.register_opts(schedulerconf.OPTS, group=GROUP)
+
+
 def reporting_order(conf):
     """Return the value for transform() of guest.domain.
 
@@ -234,4 +242,4 @@ def reporting_order(conf):
 
 def list_opts():
     """Return [(group, options)] for oslo-config-generator."""
-    return [(GROUP, copy.deepcopy(OPTS))]
+    return [(GROUP, copy.deepcopy(OPTS + schedulerconf.OPTS))]

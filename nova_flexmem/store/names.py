@@ -69,6 +69,12 @@ class Names:
         return sorted(name for name in os.listdir(self._folder)
                       if _NAME.fullmatch(name) and self.get(name) == key)
 
+    def all(self):
+        """Return {name: key} of all names."""
+        found = {name: self.get(name) for name in os.listdir(self._folder)
+                 if _NAME.fullmatch(name)}
+        return {name: key for name, key in found.items() if key}
+
     def drop(self, key):
         """Remove all names of a key."""
         for name in self.of(key):
@@ -105,6 +111,11 @@ class NamedBases(storefolder.StoreFolder):
             key = self._names.get(name)
         return key if (key and storefolder.KEY.fullmatch(key)
                        and self._is_there(self._path(key))) else None
+
+    def names(self):
+        """Return {name: key}, also of names of bases that are gone."""
+        with self.reporting():
+            return self._names.all()
 
     def names_of(self, key):
         """Return the names of a base, sorted."""

@@ -39,9 +39,11 @@ from nova_flexmem.host import report
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import superblock
 from nova_flexmem.virt import allocations
+from nova_flexmem.virt import basecounts
 from nova_flexmem.virt import bases
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import errors
+from nova_flexmem.virt import hoststats
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import mark
 from nova_flexmem.virt import moves
@@ -101,6 +103,13 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             self.virtapi.reportclient,
             lambda uuid: os.path.isdir(
                 os.path.join(CONF.instances_path, uuid)))
+
+    def get_available_resource(self, nodename):
+        data = super().get_available_resource(nodename)
+        with errors.logged('Counting the instances of bases'):
+            data['stats'].update(hoststats.encode(basecounts.count(
+                self._bases.store, CONF.instances_path)))
+        return data
 
     def _get_disk_size_reserved_for_image_cache(self):
         reserved = super()._get_disk_size_reserved_for_image_cache()

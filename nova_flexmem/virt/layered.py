@@ -26,12 +26,13 @@ from nova import exception as nova_exception
 
 from nova_flexmem import exception
 from nova_flexmem.image import kernel
+from nova_flexmem.virt import marks
 from nova_flexmem.virt import policy
 
-TRAIT = 'CUSTOM_FLEXMEM'
+TRAIT = marks.TRAIT
 
 #: Properties of a layered snapshot.
-BASE_IMAGE = 'flexmem_base_image'
+BASE_IMAGE = marks.BASE_IMAGE
 BASE_SHA256 = 'flexmem_base_sha256'
 BASE_KEY = 'flexmem_base_key'
 LAYOUT = 'flexmem_layout'
@@ -42,10 +43,7 @@ ROOTFS = 'flexmem_rootfs'
 #: address of an image service, and would give that one the user's token.
 _ID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', re.IGNORECASE)
 
-#: Key in an instance's system metadata, which no tenant can set: the image
-#: that it was made from. It opens that image when the instance is unshelved.
-SYSTEM_KEY = 'flexmem_base_image'
-
+SYSTEM_KEY = marks.SYSTEM_KEY
 
 #: What keys of bases and layouts look like.
 _KEY = re.compile(r'[0-9a-f]{32}')

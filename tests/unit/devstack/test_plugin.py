@@ -22,8 +22,12 @@ from oslo_config import cfg
 from tempest import config as tempest_config
 import testtools
 
+from nova.conf import scheduler as nova_scheduler_conf
+from nova.scheduler import weights
+
 from nova_flexmem.cmd import checks
 from nova_flexmem.cmd import status
+from nova_flexmem.scheduler import weigher
 from nova_flexmem.tempest_plugin import config as flexmem_config
 
 _TREE = os.path.abspath(os.path.join(os.path.dirname(__file__),
@@ -138,6 +142,20 @@ class PluginTest(testtools.TestCase):
         result = checks.Checks(conf)._check_configuration()
         self.assertEqual('', result.details or '')
         self.assertEqual(self.store, conf.flexmem.store_path)
+
+    def test_nova_scheduler_finds_the_weigher(self):
+        called = self.source('stack', 'post-config', services=['n-sch'])
+        self.assertEqual('async_wait configure_neutron_nova', called[0])
+        conf = cfg.ConfigOpts()
+        conf.register_opts(nova_scheduler_conf.filter_scheduler_opts,
+                           group='filter_scheduler')
+        conf(['--config-file', self.path('nova.conf')], project='nova')
+        classes = weights.HostWeightHandler().get_matching_classes(
+            conf.filter_scheduler.weight_classes)
+        self.assertIs(weigher.SameBaseWeigher, classes[-1])
+        self.assertLess(10, len(classes))
+        self.assertEqual([f'setup_develop {_TREE}'], self.source(
+            'stack', 'install', services=['n-sch']))
 
     def test_nova_conf_is_not_written_while_devstack_does(self):
         called = self.source('stack', 'post-config')
@@ -258,9 +276,10 @@ class PluginTest(testtools.TestCase):
         services = [name for name in _ALL if name != 'n-cpu']
         called = self.stack(services=services)
         self.assertEqual([f'setup_develop {_TREE}'], called['install'])
-        self.assertFalse(os.path.exists(self.path('nova.conf')))
+        self.assertNotIn('flexmem.FlexMemDriver',
+                         self.read(self.path('nova.conf')))
         self.assertFalse(os.path.exists(self.store))
-        self.assertEqual(['glance-manage'],
+        self.assertEqual(['async_wait', 'iniset', 'glance-manage'],
                          [line.split()[0] for line in called['post-config']])
         self.assertTrue(os.path.exists(self.path('flavor-flexmem.small')))
         self.assertNotIn('nova-flexmem-status', '\n'.join(called['extra']))
