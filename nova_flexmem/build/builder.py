@@ -20,20 +20,20 @@ sees of it only its bytes, the kernel, the modules and a few small files.
 import dataclasses
 import datetime
 import os
-import typing
 
 from oslo_concurrency import lockutils
+from oslo_log import log
 from oslo_utils import units
 from pbr import version
 
 from nova_flexmem.build import bootfiles
 from nova_flexmem.build import handover
 from nova_flexmem.build import initramfs
+from nova_flexmem.build import job as job_module
 from nova_flexmem.build import rootpmem
 from nova_flexmem.build import roottree
 from nova_flexmem import exception
 from nova_flexmem.image import appliance as appliance_module
-from nova_flexmem.image import bootloader
 from nova_flexmem.image import imagebytes
 from nova_flexmem.image import kernel as kernel_module
 from nova_flexmem.image import operating_system
@@ -44,6 +44,8 @@ from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
 from nova_flexmem.store import locks
 from nova_flexmem.store import room
+
+LOG = log.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +107,8 @@ def build(store, image, options=Options(), progress=lambda *_: None):
         with store.build_folder(image_key) as folder:
             try:
                 with store.reporting():
-                    key = _run(_Build(store, source, sha256, folder, options,
-                                      progress))
+                    key = _run(job_module.Job(store, source, sha256, folder,
+                                              options, progress))
             except exception.ProgramFailed as e:
                 with store.reporting():  # was it this, or the disk?
                     diskerrors.try_out(
@@ -138,158 +140,97 @@ def _locked(store, key, progress):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Build:
-    """One build: what all of its steps need.
-
-    :ivar source: the image, a source.Source
-    :ivar sha256: what imagebytes.digest returned of it
-    :ivar folder: the folder to build in
-    """
-
-    store: basestore.Store
-    source: source_module.Source
-    sha256: str
-    folder: str
-    options: Options
-    progress: typing.Callable
-
-    def base_path(self, name=''):
-        """Return the path of a file of the base."""
-        return os.path.join(self.folder, 'base', name)
-
-
-@dataclasses.dataclass(frozen=True)
 class _Image:
     """What the appliance reads of an image.
 
     :ivar system: an operating_system.OperatingSystem
     :ivar kernel: a kernel.Kernel
-    :ivar kernel_args: as bootloader.kernel_args returns them
     """
 
     system: operating_system.OperatingSystem
     kernel: kernel_module.Kernel
-    kernel_args: str
 
 
-def _run(build):
+def _run(job):
     """Build and publish a base; returns its key."""
-    os.mkdir(build.base_path())
-    copy = _take_copy(build)
-    image, driver = _read_and_make_root(build, copy)
+    os.mkdir(job.base_path())
+    copy = job_module.take_copy(job)
+    image, driver = _read_and_make_root(job, copy)
     os.unlink(copy)
-    build.progress('writing the initramfs', None)
-    handover.write(build.base_path(), image.kernel.image,
+    job.progress('writing the initramfs', None)
+    handover.write(job.base_path(), image.kernel.image,
                    initramfs.pack(image.kernel.modules))
     root_pmem = rootpmem.finish(
-        build.base_path(basefiles.ROOT_PMEM), driver,
-        lambda part: build.progress('reading root.pmem', part))
-    return _publish(build, image, driver, root_pmem)
+        job.base_path(basefiles.ROOT_PMEM), driver,
+        lambda part: job.progress('reading root.pmem', part))
+    return _publish(job, image, driver, root_pmem)
 
 
-def _take_copy(build):
-    """Return the path of a private copy of the image."""
-    # what the copy takes; the base is about as large as a rule
-    _make_room(build, sum(sparse.written_bytes(path)
-                          for path in build.source.chain))
-    downloads = build.store.folder('downloads')
-    copy = imagebytes.take(
-        build.source, build.sha256, build.folder,
-        timeout_s=build.options.timeout_s,
-        take_over=(build.options.take_over and
-                   os.path.dirname(build.source.path) == downloads),
-        progress=lambda part: build.progress('copying the image', part))
-    # what was inspected may have been another file of the same name
-    source_module.inspect(copy, max_virtual_size_bytes=build.options
-                          .max_virtual_size_bytes)
-    return copy
-
-
-def _read_and_make_root(build, copy):
+def _read_and_make_root(job, copy):
     """Do all that is done in the appliance.
 
     :param copy: path of the image's copy
     :returns: (the _Image, the RootFilesystem that was made)
     """
-    max_bytes = build.options.max_base_size_bytes
-    path = build.base_path(basefiles.ROOT_PMEM)
+    max_bytes = job.options.max_base_size_bytes
+    path = job.base_path(basefiles.ROOT_PMEM)
     rootpmem.create(path, max_bytes)
-    drives = [appliance_module.Drive(copy, build.source.format, True, 'image'),
+    drives = [appliance_module.Drive(copy, job.source.format, True, 'image'),
               appliance_module.Drive(path, 'raw', False, 'target')]
-    build.progress('starting the appliance', None)
+    job.progress('starting the appliance', None)
     with appliance_module.Appliance(
-            build.store.folder('appliance'), drives,
-            timeout_s=build.options.timeout_s,
+            job.store.folder('appliance'), drives,
+            timeout_s=job.options.timeout_s,
             file_size_bytes=os.path.getsize(path)) as a:
-        build.progress('inspecting the image', None)
-        system = operating_system.find(a, build.source.path)
-        tree = operating_system.Tree(a, system, build.folder)
-        build.progress('reading its kernel', None)
-        kernel = kernel_module.find(tree, build.source.path)
-        args = bootloader.kernel_args(tree, kernel.release)
+        job.progress('inspecting the image', None)
+        system = operating_system.find(a, job.source.path)
+        tree = operating_system.Tree(a, system, job.folder)
+        job.progress('reading its kernel', None)
+        kernel = kernel_module.find(tree, job.source.path)
+        _say_what_is_passed_over(job, kernel)
         roottree.replace_fstab(a, tree.reduced_fstab)
-        build.progress('measuring the files', None)
+        job.progress('measuring the files', None)
         content = roottree.measure(a)
-        driver = roottree.choose_rootfs(build.options.rootfs, kernel, content,
-                                        build.source.path)
-        _allocate(build, driver.room_bytes(content))
+        driver = roottree.choose_rootfs(job.options.rootfs, kernel, content,
+                                        job.source.path)
+        job_module.allocate(job, driver.room_bytes(content))
         stage = f'making the {driver.name} root filesystem'
         with sparse.Watch(path, content.blocks * 4096,
-                          lambda part: build.progress(stage, part)):
+                          lambda part: job.progress(stage, part)):
             driver.make(a, rootpmem.add_partition(a, drives[1]), content)
-    return _Image(system, kernel, args), driver
+    return _Image(system, kernel), driver
 
 
-def _allocate(build, filesystem_bytes):
-    """Take the disk space of root.pmem, if it is not too much."""
-    limit_bytes = build.options.max_base_size_bytes
-    if filesystem_bytes > limit_bytes:
-        raise exception.ImageRefused(
-            image=build.source.path, reason='its base would need'
-            f' {filesystem_bytes / units.Gi:.1f} GiB, the'
-            f' limit is {limit_bytes / units.Gi:.1f} GiB; raise [flexmem]'
-            ' max_base_size_gib to build it')
-    _make_room(build, filesystem_bytes)
-    rootpmem.allocate(build.base_path(basefiles.ROOT_PMEM), filesystem_bytes)
+def _say_what_is_passed_over(job, kernel):
+    for release, reason in kernel.passed_over:
+        LOG.warning('%s: its default kernel is not taken, but %s: %s',
+                    job.source.path, kernel.release, reason)
 
 
-def _publish(build, image, driver, root_pmem):
+def _publish(job, image, driver, root_pmem):
     """Write the manifest and publish the base; returns its key."""
-    key = basestore.key_of(root_pmem.file.sha256, build.sha256,
-                           build.options.scope)
+    key = basestore.key_of(root_pmem.file.sha256, job.sha256,
+                           job.options.scope)
     system, kernel = image.system, image.kernel
     basefiles.Manifest(
         format=basefiles.FORMAT, key=key, uuid=root_pmem.uuid,
-        image_sha256=build.sha256, image_format=build.source.format,
-        image_virtual_size_bytes=build.source.virtual_size_bytes,
+        image_sha256=job.sha256, image_format=job.source.format,
+        image_virtual_size_bytes=job.source.virtual_size_bytes,
         distro=f'{system.distro} {system.version}', product=system.product,
         rootfs=driver.name, rootfs_size_bytes=root_pmem.filesystem_bytes,
         kernel_release=kernel.release, kernel_others=list(kernel.others),
-        kernel_args=image.kernel_args, devices=list(kernel.devices),
+        kernel_args=kernel.args, devices=list(kernel.devices),
         files={basefiles.ROOT_PMEM: root_pmem.file} | {
-            name: basefiles.File.of(build.base_path(name))
+            name: basefiles.File.of(job.base_path(name))
             for name in (basefiles.KERNEL, basefiles.INITRAMFS)},
         built_at=datetime.datetime.now(datetime.UTC).isoformat(
             timespec='seconds'),
         built_by=version.VersionInfo('nova-flexmem').release_string(),
-        scope=build.options.scope, rootfs_asked=build.options.rootfs,
+        scope=job.options.scope, rootfs_asked=job.options.rootfs,
         boot_id=bootfiles.boot_id(),
-    ).write(build.base_path(basefiles.MANIFEST))
-    build.progress('publishing the base', None)
-    _make_room(build, room.allocated_bytes(build.base_path()))
-    build.store.publish(build.base_path(), key)
+        kernels_passed_over=dict(kernel.passed_over),
+    ).write(job.base_path(basefiles.MANIFEST))
+    job.progress('publishing the base', None)
+    job_module.make_room(job, room.allocated_bytes(job.base_path()))
+    job.store.publish(job.base_path(), key)
     return key
-
-
-def _make_room(build, size_bytes):
-    """Keep the store to its limit with a base of a size in it."""
-    # what the build takes meanwhile goes at its end, and what Nova
-    # downloaded for it does then
-    downloads = build.store.folder('downloads')
-    downloaded_bytes = sum(
-        os.stat(path).st_blocks * 512 for path in build.source.chain
-        # not if the build has taken it over
-        if os.path.dirname(path) == downloads and os.path.exists(path))
-    going_bytes = room.allocated_bytes(build.folder) + downloaded_bytes
-    room.make_room(build.store, size_bytes - going_bytes,
-                   build.options.max_store_size_bytes)

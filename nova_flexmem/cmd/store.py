@@ -89,6 +89,7 @@ def describe(base, opened):
         'uuid': manifest.uuid, 'system': manifest.distro,
         'kernel': manifest.kernel_release,
         'other_kernels': manifest.kernel_others,
+        'kernels_passed_over': manifest.kernels_passed_over,
         'kernel_args': manifest.kernel_args, 'rootfs': manifest.rootfs,
         'rootfs_size_mib': round(manifest.rootfs_size_bytes / units.Mi),
         # 64 bytes for each 4 KiB page

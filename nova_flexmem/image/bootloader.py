@@ -10,42 +10,82 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The kernel command line that an image's own boot loader would use."""
+"""What an image's own boot loader would boot: a kernel and its arguments."""
 
 import re
-import shlex
 
-from nova_flexmem.image import grub
+from nova_flexmem.image import bootmenu
+from nova_flexmem.image import grubmenu
+from nova_flexmem.image import grubscript
+from nova_flexmem.image import installed
 
 #: Arguments about a root device or another initramfs: ours replaces them.
-#: Behind -- all would be for init, ours too.
+#: Memory that is kept for a crash kernel, which nobody loads into a FlexMem
+#: guest. Behind -- all would be for init, ours too.
 _DROPPED = re.compile(
     r'(BOOT_IMAGE|root|rootflags|rootfstype|rootdelay|rootwait|ro|rw|resume|'
-    r'resume_offset|noresume|initrd|cryptdevice|--|'
+    r'resume_offset|noresume|initrd|rdinit|cryptdevice|crashkernel|--|'
     r'rd\.(lvm|luks|md|dm)(\.\w+)*)(=.*)?', re.DOTALL)
 
-_GRUB_ENVIRONMENTS = ('/boot/grub/grubenv', '/boot/grub2/grubenv')
+#: Where a word for the guest's /init may begin.
+_OURS = re.compile(r'(?:^|["\s])flexmem\.')
 
-#: In /etc/default/grub; to split much longer ones takes shlex a minute.
-_MAX_VALUE_CHARACTERS = 16384
+
+def read(tree, kernels):
+    """Return the Bootloader of an image.
+
+    :param tree: the image's operating_system.Tree
+    :param kernels: its installed.Kernels
+    """
+    return Bootloader(tree, kernels, bootmenu.read(tree))
 
 
 def kernel_args(tree, release):
-    """Return the command line that the image boots a kernel with.
-
-    Looked for in GRUB's menu, the boot loader specification's entries,
-    /etc/kernel/cmdline and /etc/default/grub, in this order.
+    """Return the command line that an image boots a kernel with.
 
     :param tree: the image's operating_system.Tree
     :param release: the kernel's release
-    :returns: the arguments less those about the root device, one line
     """
-    for find in (_from_grub_menu, _from_entries, _from_kernel_cmdline,
-                 _from_grub_defaults):
-        args = find(tree, release)
-        if args is not None:
-            return clean(args)
-    return ''
+    return read(tree, installed.find(tree)).args(release)
+
+
+class Bootloader:
+    """The boot loader of an image, as far as it is about kernels.
+
+    :param menu: its bootmenu.Menu
+    """
+
+    def __init__(self, tree, kernels, menu):
+        self._tree = tree
+        self._kernels = kernels
+        self._menu = menu
+
+    @property
+    def default(self):
+        """The release of the kernel that is booted by itself, or None."""
+        entry = self._menu.default
+        return self._kernels.release_of(entry.kernel) if (
+            entry and entry.kernel) else None
+
+    def args(self, release):
+        """Return the command line that the image boots a kernel with.
+
+        It is that of the menu's default entry, of the first entry of this
+        kernel that is not for recovery, of /etc/kernel/cmdline or of
+        /etc/default/grub, in this order.
+
+        :returns: the arguments less those about the root device, one line
+        """
+        entries = [entry for entry in (self._menu.default,
+                                       *self._menu.entries)
+                   if entry and entry.kernel and not entry.has_recovery_args
+                   and self._kernels.release_of(entry.kernel) == release]
+        # "rescue" in a title may be of a distribution's name
+        entries.sort(key=lambda entry: entry.is_for_recovery)
+        if entries:
+            return clean(entries[0].args)
+        return clean(self._tree.read_text('/etc/kernel/cmdline').strip()
+                     or _grub_default_args(self._tree))
 
 
 def clean(args):
@@ -60,57 +100,15 @@ def _is_kept(word):
     # the kernel takes quotes off, and some bytes of UTF-8 for spaces; the
     # guest's /init looks for its own words in quotes as well
     return (not _DROPPED.fullmatch(word.replace('"', ''))
-            and 'flexmem.' not in word and '$' not in word
+            and not _OURS.search(word) and '$' not in word
             and word.count('"') % 2 == 0
             and word.isascii() and word.isprintable())
 
 
-def _from_grub_menu(tree, release):
-    for path in grub.MENUS:
-        for line in tree.read_text(path).splitlines():
-            words = line.split(None, 2)
-            if (len(words) > 1 and words[0] in ('linux', 'linux16',
-                                                'linuxefi')
-                    and words[1].endswith(f'/vmlinuz-{release}')):
-                return words[2] if len(words) > 2 else ''
-    return None
-
-
-def _from_entries(tree, release):
-    for path in grub.entries(tree):
-        fields = dict(
-            line.split(None, 1) for line in tree.read_text(path).splitlines()
-            if len(line.split(None, 1)) == 2)
-        if release in (fields.get('version'),
-                       fields.get('linux', '').rpartition('vmlinuz-')[2]):
-            # once: any number of them would fill the host's memory
-            return fields.get('options', '').replace(
-                '$kernelopts', _grub_environment(tree).get('kernelopts', ''),
-                1)
-    return None
-
-
-def _from_kernel_cmdline(tree, release):
-    return tree.read_text('/etc/kernel/cmdline').strip() or None
-
-
-def _from_grub_defaults(tree, release):
-    variables = {}
-    for line in tree.read_text('/etc/default/grub').splitlines():
-        name, equals, value = line.strip().partition('=')
-        if (equals and name.startswith('GRUB_CMDLINE_LINUX')
-                and len(value) <= _MAX_VALUE_CHARACTERS):
-            try:
-                variables[name] = ' '.join(shlex.split(value))
-            except ValueError:
-                continue  # an open quote: GRUB would not read it either
-    if not variables:
-        return None
-    return ' '.join((variables.get('GRUB_CMDLINE_LINUX', ''),
-                     variables.get('GRUB_CMDLINE_LINUX_DEFAULT', '')))
-
-
-def _grub_environment(tree):
-    text = ''.join(tree.read_text(path) for path in _GRUB_ENVIRONMENTS)
-    return dict(line.split('=', 1) for line in text.splitlines()
-                if '=' in line)
+def _grub_default_args(tree):
+    """Return what GRUB's menu gets from /etc/default/grub."""
+    variables = grubmenu.defaults(tree)
+    return grubscript.command_line(
+        word for name in ('GRUB_CMDLINE_LINUX', 'GRUB_CMDLINE_LINUX_DEFAULT')
+        for words in grubscript.commands(variables.get(name, ''))
+        for word in words)

@@ -16,6 +16,7 @@ import struct
 
 #: The header, as far as it is read here.
 _HEADER_BYTES = 0x238
+_MAX_VERSION_BYTES = 256
 _XLOADFLAGS_SINCE = 0x20c
 _LOADED_HIGH = 1
 _XLF_KERNEL_64 = 1
@@ -40,3 +41,17 @@ def is_bzimage(content):
                 and len(content) > setup_bytes(content)
                 and content[0x211] & _LOADED_HIGH
                 and content[0x236] & _XLF_KERNEL_64)
+
+
+def release(content):
+    """Return the release that a kernel has, as uname -r says, '' if none.
+
+    It begins a text to which kernel_version points, without the 512 bytes
+    before the header.
+    """
+    if not is_bzimage(content):
+        return ''
+    offset, = struct.unpack_from('<H', content, 0x20e)
+    text = content[offset + 0x200:offset + 0x200 + _MAX_VERSION_BYTES]
+    words = text.partition(b'\0')[0].decode(errors='replace').split()
+    return words[0] if offset and words else ''

@@ -21,8 +21,9 @@ replaced by what the image's menu says of them.
 import posixpath
 import re
 
-#: Where the entries of the boot loader specification are, NAME.conf each.
-_ENTRIES = '/boot/loader/entries'
+#: Where the entries of the boot loader specification are, NAME.conf each, in
+#: entries/.
+_LOADER = '/boot/loader'
 _ENTRY = re.compile(r'[\w.+~-]+\.conf')
 _MAX_ENTRIES = 200
 
@@ -41,13 +42,15 @@ _MAX_ROOT_CHARACTERS = 256
 _MAX_TEXT_CHARACTERS = 4 << 20
 
 
-def entries(tree):
+def entries(tree, loader=_LOADER):
     """Return the paths of an image's entries, sorted.
 
     :param tree: the image's operating_system.Tree
+    :param loader: the folder of the boot loader's configuration
     """
-    names = sorted(filter(_ENTRY.fullmatch, tree.names(_ENTRIES)))
-    return [f'{_ENTRIES}/{name}' for name in names[:_MAX_ENTRIES]]
+    folder = f'{loader}/entries'
+    names = sorted(filter(_ENTRY.fullmatch, tree.names(folder)))
+    return [f'{folder}/{name}' for name in names[:_MAX_ENTRIES]]
 
 
 def adapt(menu, original, delta_uuid):

@@ -30,6 +30,10 @@ _FORMATS = (1, FORMAT)
 ROOT_PMEM, KERNEL, INITRAMFS = FILES = ('root.pmem', 'kernel', 'initramfs')
 MANIFEST = 'manifest.json'
 
+#: Fields that are only written where they say something: earlier versions of
+#: format 2 take a manifest without them.
+_WHERE_NEEDED = ('kernels_passed_over',)
+
 _CHUNK_BYTES = 4 << 20
 
 #: What reading a manifest that is damaged ends in.
@@ -71,6 +75,8 @@ class Manifest:
         '' in format 1
     :ivar boot_id: which /init and hand-over code its kernel and initramfs
         have, see build.bootfiles; '' in format 1
+    :ivar kernels_passed_over: {release: reason} of kernels that the image
+        would rather boot, but that cannot run a FlexMem guest
     """
 
     format: int
@@ -93,10 +99,15 @@ class Manifest:
     scope: str = ''
     rootfs_asked: str = ''
     boot_id: str = ''
+    kernels_passed_over: dict[str, str] = dataclasses.field(
+        default_factory=dict)
 
     def write(self, path):
         """Write manifest.json: the fields, and their own digest."""
         fields = dataclasses.asdict(self)
+        for name in _WHERE_NEEDED:
+            if not fields[name]:
+                del fields[name]
         fields['sha256'] = _digest(fields)
         with open(path, 'x', encoding='utf-8') as f:
             json.dump(fields, f, indent=2, sort_keys=True)

@@ -27,7 +27,7 @@ boots=$(wc -l < /var/lib/flexmem-tempest)
 root=$(awk '$2 == "/" { type = $3 } END { print type }' /proc/mounts)
 lower=$(awk '$2 == "/run/flexmem/lower" { print $3 }' /proc/mounts)
 dax=false
-grep -q ' /run/flexmem/lower .*dax=always' /proc/mounts && dax=true
+grep -qE ' /run/flexmem/lower .*[ ,]dax(=always)?[ ,]' /proc/mounts && dax=true
 set -- $(stat -f -c '%b %S' /)
 for again in 1 2 3 4 5; do
     printf '\\n'

@@ -20,6 +20,7 @@ from nova_flexmem.image import bootloader
 from nova_flexmem.image import fstab
 from nova_flexmem.image import grub
 from nova_flexmem.image import kernel
+from nova_flexmem.image import modules as modules_module
 from tests.fuzz import form
 from tests.unit.image import samples
 
@@ -64,7 +65,7 @@ def kernel_image(data):
 def modules(data):
     """The four lists of modules, and the names that are looked for."""
     lists = form.parts(data)
-    known = kernel.Modules(*(lists.get(name, b'') for name in (
+    known = modules_module.Modules(*(lists.get(name, b'') for name in (
         'dep', 'builtin', 'softdep', 'alias')))
     try:
         paths = known.closure(form.text(lists['']).split())
@@ -80,7 +81,7 @@ def module(data):
     """A module; the first byte tells how it is compressed."""
     path = f'k/overlay.ko{_SUFFIXES[data[0] % 4]}' if data else 'k/overlay.ko'
     try:
-        content = kernel._decompressed(path, data[1:], '/image')
+        content = modules_module.decompressed(path, data[1:], '/image')
     except exception.ImageRefused:
         return
     assert content.startswith(b'\x7fELF') and len(content) <= 32 << 20
@@ -88,7 +89,9 @@ def module(data):
 
 def command_line(data):
     """The boot loader's files."""
-    line = bootloader.kernel_args(_Tree(form.parts(data)), _RELEASE)
+    files = {f'/boot/vmlinuz-{_RELEASE}': _bzimage(),
+             f'{_FOLDER}/modules.builtin': _BUILTIN}
+    line = bootloader.kernel_args(_Tree(form.parts(data) | files), _RELEASE)
     assert line.isprintable() and line.isascii(), line
     assert line.count('"') % 2 == 0 and 'flexmem.' not in line, line
     assert not {'--', '"--"', 'ro', '"ro"'} & set(line.split()), line

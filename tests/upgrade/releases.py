@@ -90,7 +90,10 @@ class _Tree:
         self._path = path
 
     def names(self, path):
-        return os.listdir(self._path + path)
+        try:
+            return os.listdir(self._path + path)
+        except FileNotFoundError:
+            return []
 
     def is_file(self, path):
         return os.path.isfile(self._path + path)

@@ -18,7 +18,7 @@ import testtools
 from tests.unit import without_packages
 
 #: What the extras bring, as in setup.cfg, and no other requirement does.
-_COMPUTE = ('libvirt', 'lxml', 'psutil', 'zstandard')
+_COMPUTE = ('debian', 'libvirt', 'lxml', 'psutil', 'rpm_vercmp', 'zstandard')
 _DEMO = ('jinja2', 'matplotlib', 'numpy')
 
 _COMPUTE_COMMANDS = ('image build A', 'image list', 'image show A',

@@ -222,6 +222,35 @@ class DevicesTest(InitTestCase):
             code=9)
         self.assertEqual('no flexmem.base on the kernel command line\n', said)
 
+    def mount_base(self, refused, shown, code=0):
+        """Run mount_base where mount refuses and then shows options."""
+        if not (self.folder / 'sys/block/pmem0').exists():
+            self.add('pmem0', {'device/uuid': f'{_BASE}\n'})
+        return self.run_script(
+            'fail() { echo "FATAL: $*"; exit 9; }\n'
+            'mount() {\n'
+            '    echo "mount $4"\n'
+            f'    case ,$4, in *,{refused},*) return 1; esac\n'
+            f'    echo "$5 $6 ext4 {shown} 0 0" > "$PROC/mounts"\n'
+            '}\n'
+            f'base={_BASE} rootfs=ext4\nmount_base', code=code)
+
+    def test_kernel_that_knows_dax_always(self):
+        self.assertEqual('mount ro,noload,dax=always\n',
+                         self.mount_base('none', 'ro,dax=always'))
+
+    def test_kernel_before_5_8(self):
+        for shown in ('ro,relatime,dax,norecovery', 'ro,dax'):
+            self.assertEqual(
+                'mount ro,noload,dax=always\nmount ro,noload,dax\n',
+                self.mount_base('dax=always', shown))
+
+    def test_mount_without_dax(self):
+        for shown in ('ro,relatime', 'ro,dax=never', 'ro,dax=inode',
+                      'ro,nodax'):
+            self.assertIn('is mounted without DAX',
+                          self.mount_base('none', shown, code=9))
+
     def test_pmem_that_comes_late(self):
         self.add('pmem0', {'device/uuid': f'{_BASE}\n'}, node=False)
         said = self.run_script(

@@ -12,6 +12,7 @@
 
 import gzip
 import lzma
+import struct
 
 import testtools
 import zstandard
@@ -146,11 +147,107 @@ class FindTest(testtools.TestCase):
             builtin=[n for n in _BUILTIN if n != 'erofs'])).rootfs)
 
     def test_ext4_for_a_kernel_whose_erofs_has_no_dax(self):
-        for release, rootfs in (('5.14.0-70.el9', ('ext4',)),
+        for release, rootfs in (('5.14.0', ('ext4',)),
                                 ('5.4.0', ('ext4',)),
                                 ('5.15.0', ('erofs', 'ext4')),
                                 ('6.1', ('erofs', 'ext4'))):
             self.assertEqual(rootfs, self.find(_files(release)).rootfs)
+
+    def test_erofs_module_tells_whether_it_has_dax(self):
+        """RHEL 9.4 and later have it under the name 5.14."""
+        for release, content, rootfs in (
+                ('5.14.0-611.el9', b'\0fs_dax_get_by_bdev\0',
+                 ('erofs', 'ext4')),
+                ('5.14.0-427.el9', b'\0dax_iomap_fault\0',
+                 ('erofs', 'ext4')),
+                ('5.14.0-70.el9', b'', ('ext4',)),
+                ('6.12.0', b'no_dax_iomap_fault_here', ('ext4',))):
+            self.assertEqual(rootfs, self.find(_files(
+                release, [n for n in _BUILTIN if n != 'erofs'],
+                'k/erofs.ko.xz:\n', **{
+                    'k/erofs.ko.xz': lzma.compress(_ELF + content)})).rootfs)
+
+    def test_what_a_configuration_does_not_say_is_not_there(self):
+        """Without ZONE_DEVICE, a configuration has no line for DAX at all."""
+        full = ''.join(f'CONFIG_{option}=y\n' for option in (
+            'EROFS_FS_XATTR', 'EROFS_FS_POSIX_ACL', 'EROFS_FS_SECURITY',
+            'FS_DAX', 'NVDIMM_PFN'))
+        place = f'/boot/config-{_RELEASE}'
+        self.assertEqual(('erofs', 'ext4'),
+                         self.find(_files() | {place: full}).rootfs)
+        for option in ('FS_DAX', 'NVDIMM_PFN'):
+            self.assert_refused(_files() | {
+                place: full.replace(f'CONFIG_{option}=y\n', '')}, _RELEASE,
+                f'CONFIG_{option}')
+        for option in ('XATTR', 'POSIX_ACL', 'SECURITY'):
+            self.assertEqual(('ext4',), self.find(_files() | {
+                place: full.replace(f'CONFIG_EROFS_FS_{option}=y\n', '')}
+            ).rootfs)
+
+    def test_too_old(self):
+        for release in ('4.15.0-213-generic', '3.10.0-1160.el7', '2.6.32'):
+            self.assert_refused(_files(release), release, 'Linux 4.18')
+        self.find(_files('4.18.0-553.el8_10.x86_64'))
+
+    def test_the_default_is_taken(self):
+        found = self.find(_files('6.1.0-9') | _files('6.1.0-10') | {
+            '/boot/grub/grub.cfg':
+                'menuentry "x" {\n'
+                'linux /boot/vmlinuz-6.1.0-9 root=/dev/vda1 nine\n}\n'})
+        self.assertEqual(('6.1.0-9', 'nine', ('6.1.0-10',), ()), (
+            found.release, found.args, found.others, found.passed_over))
+
+    def test_newest_by_the_package_manager(self):
+        releases = ('5.14.0-611.el9', '5.14.0-611.5.1.el9_7')
+        files = _files(releases[0]) | _files(releases[1])
+        self.assertEqual(releases[1], self.find(files).release)
+        self.assertEqual(releases[0], self.find(
+            files | {'/var/lib/dpkg/status': ''}).release)
+
+    def test_special_kernels_come_last(self):
+        files = {}
+        for release in ('6.1.0-9', '6.1.0-9+debug', '6.2.0-rc3', '6.1.0-9-rt',
+                        '0-rescue-8d3f'):
+            files |= _files(release)
+        self.assertEqual('6.1.0-9', self.find(files).release)
+
+    def test_the_newest_fit_one_where_the_default_is_not(self):
+        files = {'/boot/grub/grub.cfg': 'menuentry "x" {\n'
+                 'linux /boot/vmlinuz-6.1.0-9 x=9\n}\nmenuentry "y" {\n'
+                 'linux /boot/vmlinuz-6.1.0-8 x=8\n}\n'}
+        for release in ('6.1.0-7', '6.1.0-8'):
+            files |= _files(release)
+        for release in ('6.1.0-9', '6.1.0-10'):
+            files |= _files(release, builtin=_BUILTIN[:-1])
+        found = self.find(files)
+        self.assertEqual(('6.1.0-8', 'x=8'), (found.release, found.args))
+        self.assertEqual(('6.1.0-10', '6.1.0-9', '6.1.0-7'), found.others)
+        self.assertEqual(['6.1.0-9', '6.1.0-10'],
+                         [release for release, _why in found.passed_over])
+        for release, reason in found.passed_over:
+            self.assertIn(f'its kernel {release} has no support for', reason)
+
+    def test_the_default_is_named_where_none_is_fit(self):
+        files = _files('6.1.0-9', builtin=_BUILTIN[:-1]) | _files(
+            '6.1.0-10', builtin=_BUILTIN[:-1])
+        self.assert_refused(files, '6.1.0-10')
+        self.assert_refused(files | {
+            '/boot/grub/grub.cfg':
+                'menuentry "x" {\n'
+                'linux /boot/vmlinuz-6.1.0-9 x\n}\n'}, '6.1.0-9')
+
+    def test_kernel_whose_name_has_no_release(self):
+        """Arch and Alpine; the kernel itself tells."""
+        files = _files()
+        content = bytearray(files.pop(f'/boot/vmlinuz-{_RELEASE}'))
+        struct.pack_into('<H', content, 0x20e, 0x400)
+        content[0x600:0x640] = f'{_RELEASE} (x@y) #1'.encode().ljust(64, b'\0')
+        for name in ('vmlinuz-linux', 'vmlinuz-virt', 'bzImage'):
+            self.assertEqual(_RELEASE, self.find(
+                files | {f'/boot/{name}': bytes(content)}).release)
+        content[0x600:0x640] = bytes(64)
+        self.assert_refused(files | {'/boot/vmlinuz-linux': bytes(content)},
+                            'no kernel in it')
 
     def test_ext4_for_a_kernel_whose_erofs_has_no_xattrs(self):
         for place in (f'/boot/config-{_RELEASE}',
@@ -227,84 +324,3 @@ class FindTest(testtools.TestCase):
         self.assert_refused(
             _files(builtin=[n for n in _BUILTIN if n != 'overlay'], dep=dep),
             'modules.dep', 'over 200')
-
-
-class ModulesTest(testtools.TestCase):
-
-    def closure(self, names, dep='', builtin='', softdep='', alias=''):
-        return kernel.Modules(*(text.encode() for text in (
-            dep, builtin, softdep, alias))).closure(names)
-
-    def test_needs_come_first_and_once(self):
-        dep = ('k/a.ko: k/b.ko k/c.ko\n'
-               'k/b.ko: k/c.ko\n'
-               'k/c.ko:\n'
-               'k/d.ko: k/c.ko\n'
-               'k/unasked.ko:\n')
-        self.assertEqual(['k/c.ko', 'k/b.ko', 'k/a.ko', 'k/d.ko'],
-                         self.closure(['a', 'd'], dep))
-
-    def test_minus_and_underscore_are_the_same(self):
-        dep = 'k/virtio-pmem.ko: k/nd_virtio.ko\nk/nd_virtio.ko:\n'
-        self.assertEqual(['k/nd_virtio.ko', 'k/virtio-pmem.ko'],
-                         self.closure(['virtio_pmem'], dep))
-        modules = kernel.Modules(dep.encode(), b'k/nd-btt.ko\n', b'', b'')
-        self.assertIn('virtio_pmem', modules)
-        self.assertIn('nd_btt', modules)
-        self.assertNotIn('nfit', modules)
-
-    def test_built_in_need_no_loading(self):
-        self.assertEqual(['k/a.ko'], self.closure(
-            ['a', 'b'], 'k/a.ko:\n', 'kernel/b.ko\n'))
-
-    def test_names_that_are_not_there(self):
-        self.assertEqual([], self.closure(['none']))
-
-    def test_soft_dependency_before(self):
-        self.assertEqual(
-            ['k/crc.ko', 'k/ext4.ko'], self.closure(
-                ['ext4'], 'k/ext4.ko:\nk/crc.ko:\nk/later.ko:\n', '',
-                '# comment\nsoftdep ext4 pre: crc gone post: later\n'))
-
-    def test_soft_dependency_by_alias(self):
-        """ext4 wants "crypto-crc32c", which only modules.alias explains."""
-        self.assertEqual(
-            ['k/crc32c_generic.ko', 'k/ext4.ko'], self.closure(
-                ['ext4'], 'k/ext4.ko:\nk/crc32c_generic.ko:\n', '',
-                'softdep ext4 pre: crypto-crc32c\n',
-                'alias crypto-crc32c crc32c_generic\nalias broken\n'))
-
-    def test_compressed(self):
-        dep = 'k/a.ko.xz: k/b.ko.zst\nk/b.ko.zst: k/c.ko.gz\nk/c.ko.gz:\n'
-        self.assertEqual(['k/c.ko.gz', 'k/b.ko.zst', 'k/a.ko.xz'],
-                         self.closure(['a'], dep))
-
-    def test_loops_end(self):
-        self.assertEqual({'k/a.ko', 'k/b.ko'}, set(self.closure(
-            ['a'], 'k/a.ko: k/b.ko\nk/b.ko: k/a.ko\n', '',
-            'softdep a pre: b\nsoftdep b pre: a\n')))
-        self.assertEqual([], self.closure(
-            ['x'], alias='alias x y\nalias y x\nalias x x\n'))
-
-    def test_paths_that_lead_out_are_not_there(self):
-        for path in ('../../../etc/a.ko', '/etc/a.ko', 'k/../../a.ko',
-                     "k/'x'/a.ko", 'k/ x/a.ko', 'k/a.so', 'k/..a.ko',
-                     'k//a.ko', 'a.ko/', 'k/a.ko.bz2', '\u043a/a.ko',
-                     'k/' * 3000 + 'a.ko'):
-            self.assertEqual([], self.closure(['a'], f'{path}:\n'), path)
-            self.assertEqual(['k/b.ko'], self.closure(
-                ['b'], f'k/b.ko: {path}\n'), path)
-
-    def test_a_long_chain_is_too_many(self):
-        for dep, softdep, alias in (
-                (''.join(f'k/m{n}.ko: k/m{n + 1}.ko\n'
-                         for n in range(5000)), '', ''),
-                ('', '', ''.join(f'alias m{n} m{n + 1}\n'
-                                 for n in range(5000)))):
-            e = self.assertRaises(ValueError, self.closure, ['m0'], dep, '',
-                                  softdep, alias)
-            self.assertIn('200', str(e))
-
-    def test_bytes_that_are_no_text(self):
-        modules = kernel.Modules(*[b'\xff\xfe\0: \xff\n:\n' * 9] * 4)
-        self.assertEqual([], modules.closure(['a']))
