@@ -38,6 +38,22 @@ without a change of flavors or images, but some instances of a flavor may then
 use FlexMem and others not. An instance keeps the policy that it was built with
 until it is rebuilt."""),
     cfg.StrOpt(
+        'image_policy', default='narrow', choices=[
+            ('narrow', 'it can require or disable FlexMem where flavor or host'
+                       ' allow it'),
+            ('allow', 'it can ask for FlexMem with each flavor that does not'
+                      ' disable it'),
+            ('ignore', 'it has no effect')],
+        help="""
+Effect of the image property flexmem_policy.
+
+Tenants set the properties of their images. With "narrow", an image cannot
+switch FlexMem on: the flavor or default_policy has to be "preferred" or
+"required". This holds for layered snapshots too, but not for instances that
+use FlexMem already: they can be unshelved, for example. With "allow", tenants
+can have bases built on all hosts that their flavors reach. "ignore" also
+ignores flexmem_writes."""),
+    cfg.StrOpt(
         'default_writes', default='disk', choices=[
             ('disk', 'the delta, a disk as durable as a stock root disk'),
             ('memory', "the guest's memory; writes are lost at power-off")],

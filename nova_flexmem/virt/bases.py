@@ -136,7 +136,9 @@ class Bases(imagebases.ImageBases):
             return False
         try:
             image = self._image_api.get(context, image_id)
-            if (image['properties'].get(policy.IMAGE_POLICY) == 'disabled' or
+            asked = image['properties'].get(policy.IMAGE_POLICY)
+            if (asked == 'disabled' and
+                    self._group.image_policy != 'ignore' or
                     layered.BASE_IMAGE in image['properties'] or
                     self.known(owner, image_id)):
                 return False

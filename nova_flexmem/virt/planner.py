@@ -180,11 +180,21 @@ class Planner:
         properties = {name.removeprefix(prefix): value for name, value
                       in instance.system_metadata.items()
                       if name.startswith(prefix)}
-        return policy.asked(
-            instance.flavor.extra_specs, properties,
-            default_policy=('required' if link
-                            else CONF.flexmem.default_policy),
-            default_writes='disk' if link else CONF.flexmem.default_writes)
+        specs, group = instance.flavor.extra_specs, CONF.flexmem
+        if link is None:
+            return policy.asked(
+                specs, properties, default_policy=group.default_policy,
+                default_writes=group.default_writes,
+                image_policy=group.image_policy)
+        if (layered.SYSTEM_KEY not in instance.system_metadata and
+                not policy.allows(specs, default_policy=group.default_policy,
+                                  image_policy=group.image_policy)):
+            raise exception.PolicyConflict(
+                reason='it is a layered snapshot, which only FlexMem instances'
+                f' can boot; use a flavor with {policy.FLAVOR_POLICY}, or'
+                ' flatten it')
+        return policy.asked(specs, properties, default_policy='required',
+                            default_writes='disk', image_policy='allow')
 
     def _planned(self, context, instance, image_meta, asked, link):
         self._await_fit()

@@ -36,7 +36,8 @@ class Asked:
     writes: str
 
 
-def asked(extra_specs, properties, *, default_policy, default_writes):
+def asked(extra_specs, properties, *, default_policy, default_writes,
+          image_policy):
     """Return what a flavor and an image ask for together.
 
     Where both give a policy, ``required`` and ``disabled`` contradict each
@@ -45,11 +46,16 @@ def asked(extra_specs, properties, *, default_policy, default_writes):
 
     :param extra_specs: of the flavor, a dict
     :param properties: of the image, a dict
+    :param image_policy: what the image may do: the option of that name
     :returns: an Asked
     :raises: PolicyConflict
     """
+    if image_policy == 'ignore':
+        properties = {}
     policies = _given(extra_specs, FLAVOR_POLICY, properties, IMAGE_POLICY,
                       POLICIES)
+    if image_policy == 'narrow' and FLAVOR_POLICY not in extra_specs:
+        policies = _narrowed(default_policy, policies)
     decided = policies - {'preferred'} or policies
     writes = _given(extra_specs, FLAVOR_WRITES, properties, IMAGE_WRITES,
                     WRITES)
@@ -61,6 +67,32 @@ def asked(extra_specs, properties, *, default_policy, default_writes):
                 f' {" and ".join(sorted(values))}); use another flavor or'
                 ' another image')
     return Asked(*decided or {default_policy}, *writes or {default_writes})
+
+
+def allows(extra_specs, *, default_policy, image_policy):
+    """Return whether FlexMem is allowed where an image needs it.
+
+    :param extra_specs: of the flavor, a dict
+    """
+    return (image_policy == 'allow' or
+            extra_specs.get(FLAVOR_POLICY, default_policy) != 'disabled')
+
+
+def _narrowed(default_policy, policies):
+    """Return the policies where an image may not widen the host's.
+
+    :param policies: what the image says, a set
+    :raises: PolicyConflict
+    """
+    if default_policy == 'required':
+        return policies - {'preferred'}
+    if default_policy == 'preferred' or policies <= {'disabled'}:
+        return policies
+    if 'required' in policies:
+        raise exception.PolicyConflict(
+            reason=f'the image requires it ({IMAGE_POLICY}), but the flavor'
+            f' does not offer it; use a flavor with {FLAVOR_POLICY}')
+    return {'disabled'}
 
 
 def _given(extra_specs, extra_spec, properties, image_property, allowed):

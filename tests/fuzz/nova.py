@@ -49,11 +49,14 @@ def image_properties(data):
     """The properties of an image: a part each."""
     properties = {name: form.text(value).removesuffix('\n')
                   for name, value in form.parts(data).items() if name}
-    with contextlib.suppress(exception.PolicyConflict):
-        asked = policy.asked({}, properties, default_policy='preferred',
-                             default_writes='disk')
-        assert asked.policy in policy.POLICIES
-        assert asked.writes in policy.WRITES
+    for image_policy in ('narrow', 'allow', 'ignore'):
+        with contextlib.suppress(exception.PolicyConflict):
+            asked = policy.asked({}, properties, default_policy='disabled',
+                                 default_writes='disk',
+                                 image_policy=image_policy)
+            assert asked.policy in policy.POLICIES
+            assert asked.writes in policy.WRITES
+            assert image_policy == 'allow' or asked.policy == 'disabled'
     instance = types.SimpleNamespace(
         vm_state='building', project_id='tenant',
         system_metadata={f'image_{name}': value

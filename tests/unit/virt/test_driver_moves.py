@@ -27,6 +27,7 @@ class LayeredTest(driver_test.DriverTest):
 
     def setUp(self):
         super().setUp()
+        self.flags(image_policy='allow', group='flexmem')
         self.first = self.spawned()
         self.delta = os.path.join(self.folder(self.first), 'disk')
         with open(self.delta, 'r+b') as f:
@@ -61,6 +62,28 @@ class LayeredTest(driver_test.DriverTest):
     def test_whatever_the_flavor_says_of_flexmem(self):
         self.assert_boots(self.boot())
         self.assertEqual([], self.events)
+
+    def test_not_where_neither_flavor_nor_host_offer_it(self):
+        for image_policy in ('narrow', 'ignore'):
+            self.flags(image_policy=image_policy, group='flexmem')
+            e = self.assertRaises(nova_exception.ImageUnacceptable, self.boot)
+            self.assertIn('use a flavor with flexmem:policy', str(e))
+        self.assertEqual([], self.domains)
+
+    def test_where_flavor_or_host_offer_it(self):
+        for image_policy in ('narrow', 'ignore'):
+            self.flags(image_policy=image_policy, group='flexmem')
+            for policy, default in (('preferred', 'disabled'),
+                                    ('required', 'disabled'),
+                                    (None, 'preferred')):
+                self.flags(default_policy=default, group='flexmem')
+                self.assert_boots(self.boot(policy))
+                shutil.rmtree(self.folder(self.second))
+                del self.domains[:]
+
+    def test_unshelved_where_it_is_not_offered_any_more(self):
+        self.flags(image_policy='narrow', group='flexmem')
+        self.assert_boots(self.boot(vm_state=vm_states.SHELVED_OFFLOADED))
 
     def test_on_the_very_layout(self):
         """Though new instances of the image get another one by now."""

@@ -36,10 +36,37 @@ POLICIES = [
 ]
 
 
+#: The same where an image may only narrow; None: refused.
+NARROWED = [
+    (None, None, 'disabled', 'disabled'),
+    (None, None, 'preferred', 'preferred'),
+    (None, None, 'required', 'required'),
+    (None, 'required', 'disabled', None),
+    (None, 'preferred', 'disabled', 'disabled'),
+    (None, 'disabled', 'disabled', 'disabled'),
+    (None, 'required', 'preferred', 'required'),
+    (None, 'preferred', 'preferred', 'preferred'),
+    (None, 'disabled', 'preferred', 'disabled'),
+    (None, 'required', 'required', 'required'),
+    (None, 'preferred', 'required', 'required'),
+    (None, 'disabled', 'required', 'disabled'),
+    ('preferred', 'required', 'disabled', 'required'),
+    ('preferred', 'preferred', 'disabled', 'preferred'),
+    ('preferred', 'disabled', 'disabled', 'disabled'),
+    ('required', 'preferred', 'disabled', 'required'),
+    ('required', 'required', 'disabled', 'required'),
+    ('required', 'disabled', 'required', None),
+    ('disabled', 'required', 'required', None),
+    ('disabled', 'preferred', 'required', 'disabled'),
+    ('disabled', 'disabled', 'required', 'disabled'),
+]
+
+
 def asked(specs, properties, default_policy='disabled',
-          default_writes='disk'):
+          default_writes='disk', image_policy='allow'):
     return policy.asked(specs, properties, default_policy=default_policy,
-                        default_writes=default_writes)
+                        default_writes=default_writes,
+                        image_policy=image_policy)
 
 
 class AskedTest(testtools.TestCase):
@@ -51,6 +78,37 @@ class AskedTest(testtools.TestCase):
             self.assertEqual(
                 wanted, asked(specs, properties, default).policy,
                 (flavor, image, default))
+
+    def test_images_that_may_only_narrow(self):
+        for flavor, image, default, wanted in NARROWED:
+            specs = {'flexmem:policy': flavor} if flavor else {}
+            properties = {'flexmem_policy': image} if image else {}
+            try:
+                found = asked(specs, properties, default,
+                              image_policy='narrow').policy
+            except exception.PolicyConflict:
+                found = None
+            self.assertEqual(wanted, found, (flavor, image, default))
+
+    def test_an_image_that_requires_what_is_not_offered(self):
+        e = self.assertRaises(
+            exception.PolicyConflict, asked, {},
+            {'flexmem_policy': 'required'}, image_policy='narrow')
+        self.assertEqual(
+            'the image requires it (flexmem_policy), but the flavor does not'
+            ' offer it; use a flavor with flexmem:policy', str(e))
+
+    def test_images_that_are_ignored(self):
+        for value in ('required', 'preferred', 'disabled', 'always'):
+            properties = {'flexmem_policy': value, 'flexmem_writes': value}
+            self.assertEqual(
+                policy.Asked('preferred', 'disk'),
+                asked({}, properties, 'preferred', image_policy='ignore'))
+            self.assertEqual(
+                policy.Asked('required', 'memory'),
+                asked({'flexmem:policy': 'required',
+                       'flexmem:writes': 'memory'}, properties,
+                      image_policy='ignore'))
 
     def test_policy_conflicts(self):
         for flavor, image in (('required', 'disabled'),
