@@ -27,7 +27,7 @@ from nova_flexmem.host import memory
 
 
 def describe(ready):
-    """Return what there is to know, {name: text}.
+    """Return the facts about this machine, {name: text}.
 
     :param ready: the kinds.Kinds that guests are made with
     """

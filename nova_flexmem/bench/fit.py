@@ -38,8 +38,8 @@ _WITH_KSM = 'stock + KSM'
 #: With KSM: time for it to find what the newest guest has, before the next.
 _KSM_S = 30
 
-#: A guest that takes so many times longer than the first one gets nowhere: it
-#: waits for pages that are thrown out again at once.
+#: A guest that takes so many times longer than the first one makes no
+#: progress: it waits for pages that are thrown out again at once.
 _PATIENCE = 6
 
 

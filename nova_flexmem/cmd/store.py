@@ -78,7 +78,7 @@ class BaseCommand(StoreCommand):
 
 
 def describe(base, opened):
-    """Return names and values of what there is to say about a base.
+    """Return the names and the values of the facts about a base.
 
     :param opened: the Store
     """

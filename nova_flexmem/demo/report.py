@@ -83,7 +83,7 @@ def failures(flexmem):
 
 
 def gain(stock, flexmem):
-    """Return in a sentence what FlexMem gained, or that it gained nothing."""
+    """Return in a sentence or two what FlexMem gained."""
     before, after = stock.marginal_bytes, flexmem.marginal_bytes
     each = (f'{after / units.Mi:.0f} MiB of host memory with FlexMem,'
             f' {before / units.Mi:.0f} MiB without')
@@ -92,9 +92,8 @@ def gain(stock, flexmem):
                 f' takes {each}.')
     count = _saves_from(stock, flexmem)
     return (f'FlexMem saves {1 - after / before:.0%} of the memory of each'
-            f' further VM of this image ({each}); with the base, which is in'
-            ' memory once, it takes less in all from'
-            f' {count} VM{"s" * (count > 1)} on.')
+            f' further VM of this image ({each}). The base is in memory once;'
+            f' it is paid for from {count} VM{"s" * (count > 1)} on.')
 
 
 def _saves_from(stock, flexmem):

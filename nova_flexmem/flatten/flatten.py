@@ -89,7 +89,7 @@ def flatten(store, image, delta, out, options=Options(),
     :param store: a Store, for its appliance and what it knows of bases
     :param image: path of the image, as it was uploaded
     :param delta: path of the instance's delta
-    :param out: path of the file to write, which must not be there
+    :param out: path of the file to write; it must not exist
     :param progress: called with a stage's name and the fraction of it that
         is done, None where that is not known
     :returns: a Flattened

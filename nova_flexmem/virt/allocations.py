@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What instances hold in Placement, when a rebuild of them was refused.
+"""Placement allocations of instances whose rebuild was refused.
 
 Nova takes the allocations of any instance whose rebuild fails
 (ComputeManager.rebuild_instance), as if it had been evacuated to here. One
@@ -42,26 +42,25 @@ class Allocations:
     def keep(self, context, reportclient, uuid):
         """Remember the allocations of an instance, as they are."""
         with self._reporting(uuid):
-            found = reportclient.get_allocs_for_consumer(context, uuid)
-            if found['allocations']:  # else they were taken just before
-                self._kept[uuid] = found, time.monotonic()
+            held = reportclient.get_allocs_for_consumer(context, uuid)
+            if held['allocations']:  # else they were taken just before
+                self._kept[uuid] = held, time.monotonic()
 
     def restore(self, reportclient, is_here):
-        """Put back what was taken of them. To be called now and then.
+        """Put allocations back that Nova has taken. Call it now and then.
 
         :param is_here: tells whether the instance of a uuid still is here
         """
         context = nova_context.get_admin_context()
         for uuid, (kept, since) in list(self._kept.items()):
             with self._reporting(uuid):
-                found = reportclient.get_allocs_for_consumer(context, uuid)
-                taken = not found['allocations'] and is_here(uuid)
-                kept['consumer_generation'] = found.get('consumer_generation')
+                held = reportclient.get_allocs_for_consumer(context, uuid)
+                taken = not held['allocations'] and is_here(uuid)
+                kept['consumer_generation'] = held.get('consumer_generation')
                 if taken and reportclient.put_allocations(context, uuid,
                                                           kept):
-                    LOG.info('Instance %s has its allocations in Placement'
-                             ' again, which a rebuild that was refused took',
-                             uuid)
+                    LOG.info('Gave instance %s its allocations in Placement'
+                             ' back, which a refused rebuild took', uuid)
                     del self._kept[uuid]
                 elif not taken and time.monotonic() - since > _WATCH_S:
                     del self._kept[uuid]
@@ -73,6 +72,6 @@ class Allocations:
             yield
         except (nova_exception.NovaException,
                 keystone_exceptions.ClientException) as e:
-            LOG.warning('Instance %(uuid)s may lose its allocations in'
-                        ' Placement, by a rebuild that was refused: %(e)s',
+            LOG.warning('A refused rebuild may cost instance %(uuid)s its'
+                        ' allocations in Placement: %(e)s',
                         {'uuid': uuid, 'e': e})

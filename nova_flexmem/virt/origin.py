@@ -41,15 +41,15 @@ class Origins:
         self._before = {}  # uuid: (image_ref, system metadata)
 
     def watch(self, manager):
-        """Have all rebuilds of a nova.compute.manager.ComputeManager noted.
+        """Note what instances a ComputeManager rebuilds are made from.
 
-        It alone is told what an instance was before.
+        The manager alone is told what an instance was before.
         """
         rebuild = manager.rebuild_instance
         signature = inspect.signature(safe_utils.get_wrapped_function(rebuild))
 
         @functools.wraps(rebuild)
-        def noted(*args, **kwargs):
+        def rebuild_and_note(*args, **kwargs):
             given = signature.bind(manager, *args, **kwargs).arguments
             uuid = given['instance'].uuid
             self._before[uuid] = (given['orig_image_ref'],
@@ -59,7 +59,7 @@ class Origins:
             finally:
                 self._before.pop(uuid, None)
 
-        manager.rebuild_instance = noted
+        manager.rebuild_instance = rebuild_and_note
 
     def put_back(self, instance):
         """Have an instance that Nova rebuilds be what it was before."""

@@ -79,7 +79,7 @@ class Starts:
                 now_s - min(started) >= _MOST * self._settle_s)
 
     def scanned(self, began_s, ended_s):
-        """Take note of a scan. Who was too young for it calls for another."""
+        """Note a scan. Domains too young for it call for another."""
         self._pending = {domain: since_s for domain, since_s
                          in self._pending.items()
                          if began_s - since_s < self._settle_s}
@@ -167,7 +167,7 @@ class Scans:
             ' processor time: %(saved)d MiB are saved now, %(before)d MiB'
             ' were before', {
                 'seconds': done.seconds, 'cpu_s': done.cpu_s,
-                'how': '' if done.complete else ' and was stopped then',
+                'how': '' if done.complete else ' until it was stopped',
                 'saved': done.saved_bytes // units.Mi,
                 'before': done.saved_before_bytes // units.Mi})
 

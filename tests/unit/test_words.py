@@ -41,6 +41,16 @@ _PHRASES = (
     'good words to look for',
     'was hurried along',
     'There today:',
+    'so much memory',
+    'Takes root',
+    'one of nothing',
+    'gets nowhere',
+    'what there is to',
+    'which must not be there',
+    'in those of a cloud',
+    'To be called now and then',
+    'for a reason of its own',
+    'Who was too young',
 )
 _FORBIDDEN = re.compile('|'.join(
     rf"(?<!\w){_GAP.join(map(re.escape, phrase.split()))}(?!\w)"
