@@ -14,7 +14,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test upgrade-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test nova-test upgrade-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -23,6 +23,8 @@ help:
 	@echo 'make test       all checks and tests that this machine can run'
 	@echo '                (a part: make test SUITES="unit"; all: $(SUITES))'
 	@echo 'make cloud-test all tests of a cloud with two hosts on this machine'
+	@echo 'make nova-test  the tests of its libvirt driver that come with Nova, on'
+	@echo '                the FlexMem driver'
 	@echo 'make upgrade-test'
 	@echo '                deltas on layouts of other releases, and what the'
 	@echo '                release before left, with a table; half an hour'
@@ -51,6 +53,10 @@ test:
 cloud-test:
 	@tools/setup.sh demo test cloud
 	@tools/test.sh cloud-all
+
+nova-test:
+	@tools/setup.sh demo test
+	@tools/test.sh nova
 
 upgrade-test:
 	@tools/setup.sh demo test
