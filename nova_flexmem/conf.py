@@ -141,6 +141,25 @@ A build takes one processor and up to 1 GiB of memory. With a higher limit,
 instances of several new images start sooner on a large host. Instances of one
 image always wait for a single build."""),
     cfg.IntOpt(
+        'max_waiting_builds', default=4, min=0,
+        help="""
+Maximum number of images whose bases wait until another build ends.
+
+An instance keeps one of Nova's build slots ([DEFAULT] max_concurrent_builds)
+while it waits for its base. An instance that needs one more base is built on
+another host; with the policy "preferred" it gets the stock root disk. Higher
+builds more instances on the host that the scheduler chose; lower leaves more
+of Nova's slots to instances that need no build."""),
+    cfg.IntOpt(
+        'build_wait_s', default=900, min=1,
+        help="""
+Maximum time that a new instance waits for builds of bases that have begun
+before its own, and for the first checks of the host, in seconds.
+
+After that it is built on another host; with the policy "preferred" it gets the
+stock root disk. The build of the instance's own base is not counted. Higher
+suits slow hosts and large images; lower frees Nova's build slots sooner."""),
+    cfg.IntOpt(
         'max_store_size_gib', default=0, min=0,
         help="""
 Maximum size of the base store, in GiB. 0 means no limit but the

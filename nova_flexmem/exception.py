@@ -161,6 +161,12 @@ class InstanceLeftOut(FlexMemException):
     msg_fmt = '%(reason)s'
 
 
+class HostBusy(FlexMemException):
+    """An instance would wait too long on this host; another host may do."""
+
+    msg_fmt = 'this host is busy: %(reason)s'
+
+
 class KsmUnusable(FlexMemException):
     """KSM is not available, or is in use already."""
 

@@ -92,7 +92,7 @@ class Bases(imagebases.ImageBases):
             {'key': wanted.base_key, 'layout': wanted.layout,
              'image': wanted.image_id}, instance=instance)
         return self.of_image(context, instance, wanted.image_id,
-                             wanted.rootfs, _NAMES_LAYOUT)
+                             wanted.rootfs, _NAMES_LAYOUT, patient=True)
 
     def _here(self, wanted, scope=None):
         """Return the very base that is wanted, if the store has it whole."""
@@ -142,7 +142,7 @@ class Bases(imagebases.ImageBases):
                     layered.BASE_IMAGE in image['properties'] or
                     self.known(owner, image_id)):
                 return False
-            self.of_image(context, owner, image_id)
+            self.of_image(context, owner, image_id, patient=True)
         except exception.FlexMemException as e:
             LOG.warning('Image %(image)s got no base: %(e)s',
                         {'image': image_id, 'e': e})

@@ -18,8 +18,8 @@ it has needs neither a download nor a look at its bytes.
 
 import contextlib
 import dataclasses
+import functools
 import os
-import threading
 import time
 import uuid
 
@@ -34,6 +34,7 @@ from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
 from nova_flexmem.store import locks
 from nova_flexmem.virt import errors
+from nova_flexmem.virt import waiting
 from nova_flexmem.virt import worker
 
 LOG = log.getLogger(__name__)
@@ -61,7 +62,8 @@ class ImageBases:
         self._group = group
         self._image_api = image_api
         self._refused = {}
-        self._slots = threading.BoundedSemaphore(group.max_parallel_builds)
+        self._slots = waiting.Slots(group.max_parallel_builds,
+                                    group.max_waiting_builds)
 
     @property
     def store(self):
@@ -69,16 +71,19 @@ class ImageBases:
         return basestore.Store(self._group.store_path)
 
     def of_image(self, context, owner, image_id, rootfs=None,
-                 minimum_format=1):
+                 minimum_format=1, patient=False):
         """Return the base of an image, built now if there is none.
 
         :param owner: the instance, or a Requester
         :param rootfs: the root filesystem that a delta needs, be it that of
             new instances or not; None if there is no delta yet
         :param minimum_format: of the base
-        :raises: ImageRefused, BuildFailed, StoreUnusable, BaseDamaged; what
-            Nova raises for images that can't be downloaded
+        :param patient: whether to wait for other builds as long as they take
+        :raises: ImageRefused, BuildFailed, StoreUnusable, BaseDamaged,
+            HostBusy; what Nova raises for images that can't be downloaded
         """
+        deadline = waiting.Deadline(
+            None if patient else self._group.build_wait_s)
         found = self.known(owner, image_id, rootfs, minimum_format)
         if found is not None:
             return found
@@ -86,10 +91,11 @@ class ImageBases:
         for choice in others:
             with errors.logged(f'Building a base of image {image_id}'):
                 found = self._of_image(context, owner, image_id, choice,
-                                       minimum_format)
+                                       minimum_format, deadline)
                 if found.manifest.rootfs == rootfs:
                     return found
-        return self._of_image(context, owner, image_id, last, minimum_format)
+        return self._of_image(context, owner, image_id, last, minimum_format,
+                              deadline)
 
     def known(self, owner, image_id, rootfs=None, minimum_format=1):
         """Return the base of an image if the store has it whole, else None.
@@ -122,18 +128,21 @@ class ImageBases:
         finally:
             fileutils.delete_if_exists(path)
 
-    def _of_image(self, context, owner, image_id, rootfs, minimum_format):
+    def _of_image(self, context, owner, image_id, rootfs, minimum_format,
+                  deadline):
         name = self._name(owner, image_id, rootfs)
-        with self._locked(name):
+        lock = functools.partial(self.store.lock, locks.NEED, name)
+        with waiting.locked(lock, deadline):
             if name in self._refused:
                 raise exception.ImageRefused(**self._refused[name])
             found = self._named(name, minimum_format)
             if found is None:
                 found = self._build(context, owner, image_id, name, rootfs,
-                                    minimum_format)
+                                    minimum_format, deadline)
         return found
 
-    def _build(self, context, owner, image_id, name, rootfs, minimum_format):
+    def _build(self, context, owner, image_id, name, rootfs, minimum_format,
+               deadline):
         image = self._image_api.get(context, image_id)
         label = f'image {image_id}'
         if image.get('disk_format') not in DISK_FORMATS:
@@ -142,8 +151,8 @@ class ImageBases:
                 f' {image.get("disk_format")}; FlexMem can use'
                 f' {" and ".join(DISK_FORMATS)}')
         started = time.monotonic()
-        with self._slots, self.download(context, image_id,
-                                        owner.trusted_certs) as path:
+        with self._slots.take(deadline), self.download(
+                context, image_id, owner.trusted_certs) as path:
             LOG.info('Building the base of image %s, %d MiB', image_id,
                      os.path.getsize(path) >> 20)
             try:

@@ -64,8 +64,8 @@ class Readiness:
 
         :raises: HostUnfit if one of the last checks failed
         """
-        if not self._known.wait(self._group.build_timeout_s):
-            raise exception.HostUnfit(reason='its checks have not ended')
+        if not self._known.wait(self._group.build_wait_s):
+            raise exception.HostUnfit(reason='its checks have not ended yet')
         if reasons := self._reasons():
             raise exception.HostUnfit(reason='; '.join(reasons))
 

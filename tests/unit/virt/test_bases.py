@@ -59,7 +59,7 @@ class LayoutTest(testtools.TestCase):
         self.here, self.there = (
             bases.Bases(types.SimpleNamespace(
                 store_path=self.useFixture(fixtures.TempDir()).path,
-                max_parallel_builds=1, max_store_size_gib=1,
+                **test_imagebases.BUILDS, max_store_size_gib=1,
                 share_scope='host', rootfs='auto'), self)
             for _host in range(2))
         self.publish(self.there, _KEY)

@@ -17,6 +17,7 @@ import subprocess
 from nova.compute import task_states
 from nova import exception as nova_exception
 
+from nova_flexmem import exception
 from nova_flexmem.virt import layered
 from tests.unit.virt import driver_test
 
@@ -68,6 +69,16 @@ class SpawnTest(driver_test.DriverTest):
         self.set_fit(False)
         self.assert_refused(
             nova_exception.ComputeResourcesUnavailable, 'has no nvdimm',
+            self.instance())
+
+    def be_busy(self, *_args, **_kwargs):
+        raise exception.HostBusy(reason='it builds')
+
+    def test_refused_as_this_host_is_busy(self):
+        """Nova then builds it on another host."""
+        self.stub_out('nova_flexmem.virt.bases.Bases.of_image', self.be_busy)
+        self.assert_refused(
+            nova_exception.ComputeResourcesUnavailable, 'busy: it builds',
             self.instance())
 
     def test_refused_for_a_disk_that_is_too_small(self):

@@ -12,6 +12,7 @@
 
 import errno
 import os
+import threading
 import types
 from unittest import mock
 
@@ -26,6 +27,9 @@ from nova_flexmem.virt import imagebases
 from tests.unit.image import samples
 from tests.unit.virt import test_record
 
+BUILDS = {'max_parallel_builds': 1, 'max_waiting_builds': 1,
+          'build_wait_s': 60}
+
 
 class DownloadTest(testtools.TestCase):
 
@@ -33,7 +37,7 @@ class DownloadTest(testtools.TestCase):
         super().setUp()
         self.bases = imagebases.ImageBases(types.SimpleNamespace(
             store_path=self.useFixture(fixtures.TempDir()).path,
-            max_parallel_builds=1), None)
+            **BUILDS), None)
         self.folder = self.bases.store.folder('downloads')
 
     def download(self, error):
@@ -69,7 +73,7 @@ class ImageBasesTestCase(testtools.TestCase):
         super().setUp()
         self.bases = self.kind(types.SimpleNamespace(
             store_path=self.useFixture(fixtures.TempDir()).path,
-            max_parallel_builds=1, share_scope='host', rootfs='auto'), self)
+            **BUILDS, share_scope='host', rootfs='auto'), self)
         self.built = []
         self.patch(imagebases.worker, 'call', self.build)
         self.patch(images, 'fetch', lambda _context, _id, path, _certs:
@@ -133,6 +137,48 @@ class RootfsTest(ImageBasesTestCase):
         self.patch(imagebases.worker, 'call', self.build)
         self.assertEqual('ext4', self.of_image('ext4'))
         self.assertEqual(['auto', 'ext4'], self.built)
+
+    def busy(self, wanted, image_id='an-image', **group):
+        """Return why an image gets no base while another one is built.
+
+        :param wanted: the image that is wanted meanwhile
+        """
+        self.bases = self.kind(types.SimpleNamespace(
+            **vars(self.bases._group) | group), self)
+        begun, end = threading.Event(), threading.Event()
+        self.addCleanup(end.set)
+
+        def build(task, *args, **kwargs):
+            begun.set()
+            self.assertTrue(end.wait(60))
+            return self.build(task, *args, **kwargs)
+
+        self.patch(imagebases.worker, 'call', build)
+        builder = threading.Thread(target=self.of_image, args=(None,))
+        builder.start()
+        self.assertTrue(begun.wait(60))
+        try:
+            return self.assertRaises(
+                exception.HostBusy, self.bases.of_image, None,
+                imagebases.Requester(), wanted)
+        finally:
+            end.set()
+            builder.join()
+
+    def test_a_wait_for_a_build_of_the_same_image_ends(self):
+        e = self.busy('an-image', build_wait_s=1)
+        self.assertIn('build_wait_s', str(e))
+        self.assertEqual(['auto'], self.built)
+        # the base that was built meanwhile is there then
+        self.assertEqual('erofs', self.of_image(None))
+
+    def test_a_wait_for_a_build_of_another_image_ends(self):
+        e = self.busy('another', build_wait_s=1)
+        self.assertIn('over 1 s', str(e))
+
+    def test_no_more_waiters_than_allowed(self):
+        e = self.busy('another', max_waiting_builds=0)
+        self.assertIn('max_waiting_builds', str(e))
 
     def test_known(self):
         def known(rootfs):

@@ -21,7 +21,7 @@ from nova_flexmem.host import preflight
 from nova_flexmem.virt import readiness
 from nova_flexmem.virt import worker
 
-_GROUP = types.SimpleNamespace(build_timeout_s=1800)
+_GROUP = types.SimpleNamespace(build_wait_s=900)
 _FIT = {'name': 'host', 'ok': True, 'message': 'x86_64'}
 _UNFIT = {'name': 'device', 'ok': False, 'message': 'QEMU has no nvdimm'}
 
