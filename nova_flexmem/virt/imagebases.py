@@ -29,6 +29,7 @@ from oslo_utils import fileutils
 from nova.virt import images
 
 from nova_flexmem.build import bootfiles
+from nova_flexmem.build import renew
 from nova_flexmem import exception
 from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
@@ -137,9 +138,18 @@ class ImageBases:
                 raise exception.ImageRefused(**self._refused[name])
             found = self._named(name, minimum_format)
             if found is None:
-                found = self._build(context, owner, image_id, name, rootfs,
-                                    minimum_format, deadline)
+                found = (self._renewed(name) or
+                         self._build(context, owner, image_id, name, rootfs,
+                                     minimum_format, deadline))
         return found
+
+    def _renewed(self, name):
+        """Return a base made of the base of an older format; else None."""
+        old = self._named(name, minimum_format=1)
+        if old is None or not renew.can_renew(old):
+            return None
+        return self._whole(worker.call('renew', self._group, key=old.key,
+                                       name=name))
 
     def _build(self, context, owner, image_id, name, rootfs, minimum_format,
                deadline):

@@ -27,6 +27,7 @@ from oslo_config import cfg
 
 from nova_flexmem.build import bootfiles
 from nova_flexmem.build import builder
+from nova_flexmem.build import renew
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import preflight
@@ -88,6 +89,14 @@ def _build(conf, image, image_format, scope, rootfs, name, minimum_format):
     return {'key': base.key, 'new': new}
 
 
+def _renew(conf, key, name):
+    store = basestore.Store(conf.flexmem.store_path)
+    options = builder.Options.from_conf(conf)
+    new = renew.renew(store, store.require(key), options.max_store_size_bytes)
+    store.set_name(name, new)
+    return new
+
+
 def _verify(conf, folder):
     basefiles.Base(folder).verify()
 
@@ -105,7 +114,7 @@ def _preflight(conf, virt_type=None):
 #: What a worker can do, by name.
 TASKS: dict[str, typing.Callable] = {
     'build': _build, 'check': _check, 'preflight': _preflight,
-    'verify': _verify}
+    'renew': _renew, 'verify': _verify}
 
 
 def main():

@@ -101,10 +101,11 @@ class LayoutTest(testtools.TestCase):
         elif task == 'verify':
             basefiles.Base(folder).verify()
         else:
-            self.built.append(arguments['minimum_format'])
+            self.built.append(arguments.get('minimum_format', 'renewed'))
             self.publish(self.here, 'b' * 32, content=b'another layout')
             self.here.store.set_name(name, 'b' * 32)
-            return {'key': 'b' * 32, 'new': True}
+            return ({'key': 'b' * 32, 'new': True} if task == 'build'
+                    else 'b' * 32)
         return None
 
     def of_record(self, from_host=None, **changes):
@@ -116,10 +117,10 @@ class LayoutTest(testtools.TestCase):
         return self.here.of_snapshot(None, _INSTANCE, dataclasses.replace(
             layered.Wanted.of(self.record), **changes))
 
-    def assert_other_layout(self, base):
+    def assert_other_layout(self, base, built=2):
         self.assertNotEqual(self.record.root_sha256, base.layout)
         self.assertEqual(2, base.manifest.format)
-        self.assertEqual([2], self.built)
+        self.assertEqual([built], self.built)
 
     def test_this_host_first(self):
         self.publish(self.here, _KEY)
@@ -171,7 +172,7 @@ class LayoutTest(testtools.TestCase):
         self.here.store.set_name(f'{self.record.image_id}.auto', 'c' * 32)
         self.assertEqual('c' * 32, self.here.of_image(
             None, _INSTANCE, self.record.image_id).key)
-        self.assert_other_layout(self.of_record())
+        self.assert_other_layout(self.of_record(), 'renewed')
 
     def name(self, key):
         self.here.store.set_name(f'{self.record.image_id}.auto', key)
@@ -197,6 +198,14 @@ class LayoutTest(testtools.TestCase):
         self.publish(self.here, 'c' * 32, format=1)
         self.name('c' * 32)
         base = self.of_snapshot(layout=None, base_key=None)
+        self.assertEqual('b' * 32, base.key)
+        self.assertEqual(([], ['renewed']), (self.asked, self.built))
+
+    def test_a_snapshot_that_knows_no_layout_on_ext4(self):
+        """The checksums of that base hold its uuid."""
+        self.publish(self.here, 'c' * 32, format=1, rootfs='ext4')
+        self.name('c' * 32)
+        base = self.of_snapshot(layout=None, base_key=None, rootfs=None)
         self.assertEqual('b' * 32, base.key)
         self.assertEqual(([], [2]), (self.asked, self.built))
 
