@@ -12,6 +12,8 @@
 
 """Asks guests what they use their memory for (balloon statistics)."""
 
+import time
+
 import libvirt
 from oslo_log import log
 
@@ -21,6 +23,10 @@ LOG = log.getLogger(__name__)
 
 _URI = 'qemu:///system'
 
+#: Statistics are older only if nobody asks the guest for them, or it is
+#: paused: a guest reports once when it boots. Nova asks every 10 s.
+_OLD_S = 300
+
 
 def page_caches():
     """Return the sizes of the guests' page caches: {uuid: bytes}.
@@ -28,7 +34,7 @@ def page_caches():
     They include file content, metadata, and tmpfs (VIRTIO_BALLOON_S_CACHES).
     A guest without balloon statistics is left out; instances have them unless
     [libvirt] mem_stats_period_seconds is 0. A domain that is busy is left out,
-    too. If libvirt does not answer, all are.
+    too, and one whose statistics are old. If libvirt does not answer, all are.
     """
     return _statistics('disk_caches')
 
@@ -56,4 +62,5 @@ def _statistics(name):
                  ' libvirt does not answer: %s', e)
         return {}
     return {domain.UUIDString(): values[name] << 10
-            for domain, values in domains if name in values}
+            for domain, values in domains if name in values
+            and time.time() - values.get('balloon.last-update', 0) < _OLD_S}
