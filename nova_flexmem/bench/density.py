@@ -31,6 +31,7 @@ from nova_flexmem.bench import seen as seen_module
 from nova_flexmem.bench import workloads
 from nova_flexmem.demo import guest
 from nova_flexmem.demo import kinds
+from nova_flexmem.demo import prediction
 from nova_flexmem import exception
 from nova_flexmem.host import accounting
 from nova_flexmem.host import ksm
@@ -145,6 +146,11 @@ class Density:
                 sum(part[name].private_bytes for part in parts),
                 sum(part[name].merged_bytes for part in parts))
                 for name in pagetypes.TYPES}
+        estimated = {}
+        if kind == 'stock' and way == 'off':
+            estimated = prediction.of_guests(
+                pids, self._ready.raw, self._options.guest.reporting_order,
+                lambda stage: self._progress(f'{kind}: {stage}'))
         root_pmem = self._ready.image.boot.root_pmem
         self._samples.append(seen_module.Sample(
             kind, way, len(guests),
@@ -156,7 +162,9 @@ class Density:
             base_mapped=memory.mapped_bytes(pids, root_pmem)
             if kind == 'flexmem' else 0,
             page_structs=sum(each.page_structs_bytes for each in ours),
-            types=types))
+            types=types,
+            estimated=sum(estimated.values())
+            if len(estimated) == len(guests) else None))
 
     def _always(self, kind, guests):
         """Measure with KSM scanning all the time."""

@@ -34,6 +34,8 @@ class Sample:
     :ivar base_mapped: of the base, each page once; reclaimable
     :ivar page_structs: of ram, what guests keep for the device's pages
     :ivar types: of ram, {type: pagetypes.Part}; empty where not looked at
+    :ivar estimated: of stock guests without KSM, what ram would be with
+        FlexMem (nova-flexmem host estimate); None where not estimated
     """
 
     kind: str
@@ -46,6 +48,7 @@ class Sample:
     base_mapped: int
     page_structs: int
     types: dict[str, pagetypes.Part]
+    estimated: int | None = None
 
     @property
     def not_reclaimable(self):
@@ -116,6 +119,16 @@ def figures(seen, ksm_counts):
         figures.append(results.Figure(f'{name} (standard error)', 'MiB', {
             kind: [fit.error] for kind, fit in fits.items()
             if fit.error is not None}, compared=False))
+    for count in sorted(counts):
+        samples = {
+            each.kind: [(each.estimated if each.kind == 'stock' else each.ram)
+                        / units.Mi] for each in seen.samples
+            if each.guests == count and each.ksm == 'off'
+            and (each.kind != 'stock' or each.estimated is not None)}
+        if 'stock' in samples:
+            figures.append(results.Figure(
+                f'{count} VMs: guest RAM with FlexMem, estimated from stock'
+                ' VMs and then measured', 'MiB', samples))
     for count in ksm_counts:
         figures += _at(seen, count)
     figures.append(results.Figure('power-on to multi-user', 's', seen.boots))

@@ -74,8 +74,9 @@ class Demo(lister.Lister):
         picture = self._write(parsed_args.output, stock, flexmem, options)
         failures = report.failures(flexmem)
         self._failed = bool(failures)
-        self._sentences = [*failures, f'The picture is {picture}.',
-                           report.gain(stock, flexmem)]
+        self._sentences = list(filter(None, [
+            *failures, f'The picture is {picture}.',
+            report.prediction(stock, flexmem), report.gain(stock, flexmem)]))
         return report.COLUMNS, cells.shown(report.rows(stock, flexmem),
                                            parsed_args.formatter)
 

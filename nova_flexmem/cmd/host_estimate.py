@@ -128,7 +128,8 @@ def _sizes(instances, base_bytes, in_others_bytes):
             *map(round, (of_image.estimate, of_image.low, of_image.high)),
             sum(free) if free else None,
             *map(round, (saved.estimate, saved.low, saved.high)),
-            ram_bytes - round(saved.estimate), base_bytes, in_others_bytes)
+            sum(each.with_flexmem_bytes for each in instances), base_bytes,
+            in_others_bytes)
 
 
 def _in_table(row):

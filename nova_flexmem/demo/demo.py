@@ -24,6 +24,7 @@ from oslo_utils import units
 
 from nova_flexmem.demo import figures
 from nova_flexmem.demo import kinds
+from nova_flexmem.demo import prediction
 from nova_flexmem.demo import workload
 from nova_flexmem import exception
 from nova_flexmem.host import memory
@@ -86,10 +87,13 @@ def _measure(kind, ready, root_pmem, options, progress):
         progress(f'{kind}: settling, then measuring')
         time.sleep(_SETTLE_S)
         pids = [guest.pid for guest, *_ in seen]
+        estimated = {} if root_pmem else prediction.of_guests(
+            pids, ready.raw, options.guest.reporting_order, progress)
         result = figures.KindFigures(
             guests=[figures.GuestFigures(
                 multi_user_s, before, after, reading,
-                memory.of_process(guest.pid, options.guest.ram_mib * units.Mi))
+                memory.of_process(guest.pid, options.guest.ram_mib * units.Mi),
+                estimated.get(guest.pid))
                 for guest, multi_user_s, before, after, reading in seen],
             shared_bytes=[
                 memory.mapped_bytes(pids[:number], root_pmem)

@@ -28,6 +28,8 @@ class GuestFigures:
     page_cache_after: workload.PageCache
     reading: workload.Reading
     usage: memory.Usage  #: on the host
+    #: of a stock guest, what its RAM would be with FlexMem, if estimated
+    estimated_bytes: int | None = None
 
     @property
     def qemu_bytes(self):

@@ -96,6 +96,21 @@ def gain(stock, flexmem):
             f' it is paid for from {count} VM{"s" * (count > 1)} on.')
 
 
+def prediction(stock, flexmem):
+    """Return in a sentence how good the estimate was, or '' without one."""
+    estimated = [guest.estimated_bytes for guest in stock.guests
+                 if guest.estimated_bytes is not None]
+    if not estimated:
+        return ''
+    before = statistics.median(estimated) / units.Mi
+    after = statistics.median(guest.usage.ram_bytes
+                              for guest in flexmem.guests) / units.Mi
+    return ('"nova-flexmem host estimate" predicted from the stock VMs'
+            f' {before:.0f} MiB of RAM for each FlexMem VM;'
+            f' {after:.0f} MiB were then measured ('
+            f'{before / after - 1:+.0%}).')
+
+
 def _saves_from(stock, flexmem):
     """Return the number of guests from which FlexMem takes less in all.
 

@@ -17,7 +17,7 @@ config drive, less what costs both kinds of guests the same (VNC, network):
 machine type pc, which is Nova's default for x86_64, firmware and boot loader,
 a qcow2 overlay on the raw image with cache none, the config drive as an IDE
 CD, serial console with a log, and a balloon by which the guest hands free
-pages back. The second serial port is the demo's own.
+pages back and reports what it uses. The second serial port is the demo's own.
 """
 
 import dataclasses
@@ -94,8 +94,10 @@ def domain_xml(*, name, uuid, domain_type, flavor, folder,
     _child(video, 'model', type='virtio')
     rng = _child(devices, 'rng', model='virtio')
     _child(rng, 'backend', '/dev/urandom', model='random')
-    _child(devices, 'memballoon', model='virtio', autodeflate='on',
-           freePageReporting='on')
+    balloon = _child(devices, 'memballoon', model='virtio', autodeflate='on',
+                     freePageReporting='on')
+    # [libvirt] mem_stats_period_seconds
+    _child(balloon, 'stats', period='10')
     return etree.tostring(domain, encoding='unicode', pretty_print=True)
 
 

@@ -41,12 +41,14 @@ class Options:
     :ivar sample_pages: pages to read of each instance; if an instance has
         fewer in memory, all are read
     :ivar free_returned: whether FlexMem instances return single free pages
+    :ivar pids: look at these QEMU processes only; None: at all
     """
 
     max_virtual_size_bytes: int
     cache: str = '/var/lib/nova/instances/_base'
     sample_pages: int = 1 << 16
     free_returned: bool = True
+    pids: frozenset[int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,11 @@ class InstanceEstimate:
             each * in_use + free_bytes - self.page_structs_bytes for each in (
                 self.of_image.estimate, self.of_image.low,
                 self.of_image.high)))
+
+    @property
+    def with_flexmem_bytes(self):
+        """The RAM that the instance would hold."""
+        return self.ram_bytes - round(self.saved.estimate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +143,7 @@ def measure(options, progress):
     left_out: list[str] = []
     unused = balloon.unused_bytes() if options.free_returned else {}
     images, parts = [], {}
-    for path, found in sorted(_by_image(options.cache, left_out).items()):
+    for path, found in sorted(_by_image(options, left_out).items()):
         name = found[0].image
         try:
             fingerprints = estimate_images.read(
@@ -163,13 +170,15 @@ def measure(options, progress):
         estimate_images.more_than_once(parts), left_out)
 
 
-def _by_image(cache, left_out):
+def _by_image(options, left_out):
     """Return the stock instances of this host, by their images' paths."""
     found: dict[str, list[estimate_instances.Instance]] = {}
     ids = estimate_instances.image_ids()
     for qemu in processes.running():
+        if options.pids is not None and qemu.pid not in options.pids:
+            continue
         with _leaving_out(qemu, left_out):
-            each = estimate_instances.find(qemu, ids, cache)
+            each = estimate_instances.find(qemu, ids, options.cache)
             # before an image is read for nothing
             estimate_instances.ram(qemu)
             os.close(os.open(f'/proc/{qemu.pid}/mem', os.O_RDONLY))

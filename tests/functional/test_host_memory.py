@@ -12,6 +12,9 @@
 
 """The figures of `host memory`, against counters that know no page tables.
 
+And those of `host estimate`: what it says of the stock guests, against what
+FlexMem guests then hold.
+
 Guests of one image, of either kind, read the same files. What stock guests
 take for that, beyond what FlexMem guests take, is what is saved. It is taken
 from what the kernel charges to the guests' control groups, and from the host's
@@ -35,6 +38,7 @@ from nova_flexmem.demo import launcher
 from nova_flexmem.demo import stock
 from nova_flexmem.guest import domain
 from nova_flexmem.host import accounting
+from nova_flexmem.host import estimate
 from nova_flexmem.host import memory
 from nova_flexmem.host import working_set
 from tests.functional import harness
@@ -89,10 +93,12 @@ class MemoryTest(testtools.TestCase):
     def test_saved(self):
         with self._guests(self._stock) as guests:
             stock_cost = self._read(guests)
+            estimated = self._estimate(guests)
         with self._guests(self._flexmem) as guests:
             before = self._account(guests)
             flexmem_cost = self._read(guests)
             after = self._account(guests)
+            self._check_estimate(estimated, after)
             self._check_working_set(guests)
         self._assert_close(_DATA_BYTES,
                            after.mapped_bytes - before.mapped_bytes)
@@ -111,6 +117,34 @@ class MemoryTest(testtools.TestCase):
             self.skipTest(f'MemAvailable: {busy}; the rest was right')
         # which counts the cached base as available
         self._assert_close(available, saved)
+
+    def _estimate(self, guests):
+        """Return the ImageEstimate of the image, with all guests in it."""
+        taken = estimate.measure(
+            estimate.Options(max_virtual_size_bytes=1 << 40, sample_pages=8192,
+                             pids=frozenset(guest.pid for guest in guests)),
+            lambda _stage, _part: None)
+        self.assertEqual([], taken.left_out)
+        [found] = taken.images
+        self.assertEqual(self.image.raw, found.path)
+        self.assertEqual(_GUESTS, len(found.instances))
+        for each in found.instances:
+            usage = memory.of_process(each.instance.qemu.pid, _RAM_MIB * MIB)
+            self._assert_close(usage.ram_bytes, each.ram_bytes)
+            self.assertLess(each.read_bytes, each.ram_bytes)
+            self.assertGreater(each.of_image.high, _DATA_BYTES)
+            self.assertGreaterEqual(each.free_bytes, 0)
+        return found
+
+    def _check_estimate(self, estimated, measured):
+        """See that FlexMem guests hold what the estimate said."""
+        held = sum(each.ram_bytes for each in estimated.instances)
+        with_flexmem = sum(each.ram_bytes for each in measured.instances)
+        saved = sum(each.saved.estimate for each in estimated.instances)
+        print(f'stock guests hold {held / MIB:.1f} MiB of RAM; FlexMem would'
+              f' save {saved / MIB:.1f} by the estimate, and saved'
+              f' {(held - with_flexmem) / MIB:.1f}', file=sys.stderr)
+        self.assertLess(abs(held - with_flexmem - saved), 0.1 * saved)
 
     def _check_working_set(self, guests):
         def read(_seconds):
@@ -197,7 +231,7 @@ def _with_balloon(xml):
     and the host would not notice.
     """
     start = xml.index('<memballoon')
-    end = xml.index('/>', start) + 2
+    end = xml.index('</memballoon>', start) + len('</memballoon>')
     return (xml[:start] + '<memballoon model="virtio" freePageReporting="on">'
             '<stats period="2"/></memballoon>' + xml[end:])
 

@@ -18,7 +18,8 @@ from nova_flexmem.bench import seen
 MIB = 1 << 20
 
 
-def _sample(kind, count, ksm='off', ram_mib=100, cache=None):
+def _sample(kind, count, ksm='off', ram_mib=100, cache=None,
+            estimated_mib=None):
     types = {}
     if cache:
         types = {name: pagetypes.Part(0, 0) for name in pagetypes.TYPES}
@@ -26,7 +27,8 @@ def _sample(kind, count, ksm='off', ram_mib=100, cache=None):
     return seen.Sample(kind, ksm, count, ram=count * ram_mib * MIB,
                        qemu=count * 10 * MIB, translated=count * 6 * MIB,
                        ksm_pages=5 * MIB, base_mapped=0, page_structs=0,
-                       types=types)
+                       types=types,
+                       estimated=estimated_mib and estimated_mib * MIB)
 
 
 class FiguresTest(testtools.TestCase):
@@ -36,7 +38,8 @@ class FiguresTest(testtools.TestCase):
         samples = [_sample(kind, count, ram_mib=ram_mib)
                    for kind, ram_mib in (('stock', 300), ('flexmem', 100))
                    for count in (1, 2)]
-        samples += [_sample('stock', 3, ram_mib=300, cache=(60, 0)),
+        samples += [_sample('stock', 3, ram_mib=300, cache=(60, 0),
+                            estimated_mib=310),
                     _sample('stock', 3, 'always', 200, cache=(20, 40)),
                     _sample('flexmem', 3, ram_mib=100, cache=(6, 0)),
                     _sample('flexmem', 3, 'always', 90, cache=(5, 1)),
@@ -62,6 +65,13 @@ class FiguresTest(testtools.TestCase):
             "guest RAM and QEMU's own, no translated code, per further VM"
             ' (slope)')
         self.assertAlmostEqual(104, without_code['flexmem'][0])
+
+    def test_estimate_beside_what_was_measured(self):
+        name = ('{} VMs: guest RAM with FlexMem, estimated from stock VMs and'
+                ' then measured')
+        self.assertEqual({'stock': [310], 'flexmem': [300]},
+                         self._samples(name.format(3)))
+        self.assertNotIn(name.format(2), self.figures)
 
     def test_not_reclaimable(self):
         self.assertEqual(

@@ -12,6 +12,7 @@
 
 """The demo's table, verdict and picture."""
 
+import dataclasses
 import os
 import tempfile
 
@@ -106,6 +107,27 @@ class ChartTest(testtools.TestCase):
             chart.draw(path, _stock(), _flexmem(), 'Host memory')
             with open(path, 'rb') as f:
                 self.assertEqual(b'\x89PNG\r\n\x1a\n', f.read(8))
+
+
+class PredictionTest(testtools.TestCase):
+
+    def _sentence(self, *estimated_mib):
+        stock = _stock()
+        guests = [dataclasses.replace(
+            guest, estimated_bytes=size and size * _MIB)
+            for guest, size in zip(stock.guests, estimated_mib)]
+        return report.prediction(
+            dataclasses.replace(stock, guests=guests), _flexmem())
+
+    def test_beside_what_was_measured(self):
+        sentence = self._sentence(160, 165, 170)
+        self.assertIn('predicted from the stock VMs 165 MiB', sentence)
+        self.assertIn('155 MiB were then measured (+6%)', sentence)
+        self.assertIn('150 MiB', self._sentence(150, None, None))
+        self.assertIn('(-3%)', self._sentence(150, None, None))
+
+    def test_without_an_estimate(self):
+        self.assertEqual('', self._sentence(None, None, None))
 
 
 class GainTest(testtools.TestCase):

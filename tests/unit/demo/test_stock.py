@@ -41,8 +41,10 @@ class StockTest(testtools.TestCase):
         self.assertEqual('/guests/1/disk', disk.find('source').get('file'))
         self.assertEqual('cdrom', config_drive.get('device'))
         self.assertEqual('ide', config_drive.find('target').get('bus'))
-        self.assertEqual('on', root.find('devices/memballoon').get(
-            'freePageReporting'))
+        balloon = root.find('devices/memballoon')
+        self.assertEqual('on', balloon.get('freePageReporting'))
+        # Nova's [libvirt] mem_stats_period_seconds
+        self.assertEqual('10', balloon.find('stats').get('period'))
 
     def test_translated_code_is_bounded_under_tcg_only(self):
         self.assertIsNotNone(etree.fromstring(_xml()).find(
