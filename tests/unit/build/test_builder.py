@@ -86,37 +86,3 @@ class PublishedTest(testtools.TestCase):
             _base, new = builder.build(self.store, '/image', self.options)
         self.assertTrue(new)
         run.assert_called_once()
-
-
-class RoomTest(testtools.TestCase):
-    """What counts against the limit of the store's size."""
-
-    def setUp(self):
-        super().setUp()
-        self.store = basestore.Store(self.useFixture(fixtures.TempDir()).path)
-
-    def write(self, folder, size_bytes):
-        path = os.path.join(folder, 'file')
-        with open(path, 'wb') as f:
-            f.write(b'x' * size_bytes)
-            os.fsync(f.fileno())
-        return path
-
-    def make_room(self, image):
-        """Make room for 1 MiB below a limit of 2 MiB."""
-        with self.store.build_folder('a' * 32) as folder:
-            self.write(folder, 8 * MIB)
-            builder._make_room(builder._Build(
-                self.store, source.Source(image, 'raw', 512, (image,)), '',
-                folder, builder.Options(max_store_size_bytes=2 * MIB),
-                None), MIB)
-
-    def test_what_is_there_when_the_build_has_ended(self):
-        image = self.write(self.store.folder('downloads'), 4 * MIB)
-        self.make_room(image)
-
-    def test_what_others_have_there(self):
-        self.write(self.store.folder('downloads'), 4 * MIB)
-        image = self.write(self.useFixture(fixtures.TempDir()).path, 4 * MIB)
-        e = self.assertRaises(exception.StoreUnusable, self.make_room, image)
-        self.assertIn('it would take 5 MiB', str(e))
