@@ -80,8 +80,8 @@ def take(store, raw, image, folder):
     with appliance_module.Appliance(
             store.folder('appliance'), drives, timeout_s=_TIMEOUT_S,
             file_size_bytes=_MAX_INITRD_BYTES) as a:
-        tree = operating_system.Tree(a, operating_system.find(a, image),
-                                     folder)
+        tree = operating_system.mount(
+            a, operating_system.find(a, image), folder)
         kernel, args, initrd = first_entry(
             '\n'.join(map(tree.read_text, grub.MENUS)), image)
         return Direct(

@@ -184,7 +184,7 @@ def _read_and_make_root(job, copy):
             file_size_bytes=os.path.getsize(path)) as a:
         job.progress('inspecting the image', None)
         system = operating_system.find(a, job.source.path)
-        tree = operating_system.Tree(a, system, job.folder)
+        tree = operating_system.mount(a, system, job.folder)
         job.progress('reading its kernel', None)
         kernel = kernel_module.find(tree, job.source.path)
         _say_what_is_passed_over(job, kernel)

@@ -224,7 +224,7 @@ class _Flattening:
             self.progress('growing the root filesystem', None)
             growth = grow.plan(a, system.mountpoints['/'], self.image.path)
             growth.grow_unmounted()
-        tree = operating_system.Tree(a, system, self.folder)
+        tree = operating_system.mount(a, system, self.folder)
         for line in a.command('mountpoints'):
             a.command('remount', line.split(': ', 1)[1], 'rw:true')
         if growth:

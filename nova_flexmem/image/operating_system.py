@@ -82,43 +82,55 @@ def _why_not_one(appliance, roots):
     return 'no operating system found in it'
 
 
+def mount(appliance, operating_system, folder):
+    """Mount the root tree of an image read-only, at / of the appliance.
+
+    :param operating_system: the image's OperatingSystem
+    :param folder: where files pass through on the host
+    :returns: the Tree
+    """
+    root = operating_system.mountpoints['/']
+    appliance.command('mount-ro', root, '/')
+    known = fstab.identifiers(appliance)
+    tree = Tree(appliance, folder)
+    text = tree.read_text(FSTAB, _MAX_FSTAB_BYTES)
+    mountpoints = {point: mountable for point, mountable in
+                   operating_system.mountpoints.items()
+                   if fstab.is_known(mountable, known)}
+    mountpoints |= fstab.mountables(text, known) | {'/': root}
+    # a mount point comes after those above it
+    for point in sorted(mountpoints):
+        if point != '/' and tree.is_folder(point):
+            _mount_at(appliance, mountpoints[point], point)
+    return Tree(appliance, folder, fstab.reduce(text, known, mountpoints))
+
+
+def _mount_at(appliance, mountable, point):
+    """Mount a filesystem of the image, where the image's links lead to.
+
+    They must not be followed by the appliance itself: it would mount the
+    filesystem over its own programs.
+    """
+    # a line feed in it is refused below
+    point = '\n'.join(appliance.command('realpath', point))
+    if point != '/':
+        appliance.command('mount-ro', mountable, point)
+
+
 class Tree:
-    """The files of an image's root tree, mounted read-only in an appliance.
+    """The files of an image's root tree; see mount().
 
     Paths are looked up as the image's own programs would: a symbolic link
     does not lead out of the tree.
 
     :param folder: where files pass through on the host
+    :ivar reduced_fstab: what /etc/fstab is to say in a base
     """
 
-    def __init__(self, appliance, operating_system, folder):
+    def __init__(self, appliance, folder, reduced_fstab=''):
         self._appliance = appliance
         self._passing = os.path.join(folder, 'passing')
-        root = operating_system.mountpoints['/']
-        appliance.command('mount-ro', root, '/')
-        known = fstab.identifiers(appliance)
-        text = self.read_text(FSTAB, _MAX_FSTAB_BYTES)
-        mountpoints = {point: mountable for point, mountable in
-                       operating_system.mountpoints.items()
-                       if fstab.is_known(mountable, known)}
-        mountpoints |= fstab.mountables(text, known) | {'/': root}
-        # a mount point comes after those above it
-        for point in sorted(mountpoints):
-            if point != '/' and self._is_folder(point):
-                self._mount(mountpoints[point], point)
-        #: what /etc/fstab is to say in a base
-        self.reduced_fstab = fstab.reduce(text, known, mountpoints)
-
-    def _mount(self, mountable, point):
-        """Mount a filesystem of the image, where the image's links lead to.
-
-        They must not be followed by the appliance itself: it would mount the
-        filesystem over its own programs.
-        """
-        # a line feed in it is refused below
-        point = '\n'.join(self._appliance.command('realpath', point))
-        if point != '/':
-            self._appliance.command('mount-ro', mountable, point)
+        self.reduced_fstab = reduced_fstab
 
     def is_file(self, path):
         """Return whether path is a regular file, at the end of its links."""
@@ -127,11 +139,12 @@ class Tree:
 
     def names(self, path):
         """Return the names in a folder; none if it is not there."""
-        if not self._is_folder(path):
+        if not self.is_folder(path):
             return []
         return self._appliance.command('ls', path)
 
-    def _is_folder(self, path):
+    def is_folder(self, path):
+        """Return whether path is a folder, at the end of its links."""
         return self._appliance.command(
             'is-dir', path, 'followsymlinks:true') == ['true']
 

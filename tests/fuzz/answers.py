@@ -66,7 +66,7 @@ def inspection(data):
           contextlib.suppress(*_EXPECTED)):
         found = operating_system.find(appliance, '/image')
         assert found.product.isprintable()
-        operating_system.Tree(appliance, found, folder)
+        operating_system.mount(appliance, found, folder)
 
 
 def measure(data):

@@ -75,7 +75,7 @@ class MountTest(testtools.TestCase):
             answers[f'is-dir {point} followsymlinks:true'] = ['true']
             answers[f'realpath {point}'] = [(links or {}).get(point, point)]
         self.appliance = Downloads(answers, text)
-        return operating_system.Tree(
+        return operating_system.mount(
             self.appliance, operating_system.OperatingSystem(
                 'debian', '12', '', mountpoints | {'/': '/dev/sda1'}),
             self.useFixture(fixtures.TempDir()).path)
@@ -144,7 +144,7 @@ class ReadTest(testtools.TestCase):
 
     def read(self, *size):
         folder = self.useFixture(fixtures.TempDir()).path
-        tree = operating_system.Tree(
+        tree = operating_system.mount(
             Downloads({'is-file /file followsymlinks:true': ['true'],
                        'filesize /file': [*size]}, 'content'),
             operating_system.OperatingSystem('debian', '12', '',
