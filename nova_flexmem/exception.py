@@ -100,6 +100,12 @@ class StoreUnusable(FlexMemException):
     msg_fmt = '%(store)s: %(reason)s'
 
 
+class DriversRefused(FlexMemException):
+    """A file cannot become a driver pack, or a driver pack cannot be used."""
+
+    msg_fmt = '%(source)s: %(reason)s'
+
+
 class DomainRefused(FlexMemException):
     """A libvirt domain cannot have a FlexMem device."""
 

@@ -186,7 +186,8 @@ def _read_and_make_root(job, copy):
         system = operating_system.find(a, job.source.path)
         tree = operating_system.mount(a, system, job.folder)
         job.progress('reading its kernel', None)
-        kernel = kernel_module.find(tree, job.source.path)
+        kernel = kernel_module.find(tree, job.source.path,
+                                    job.store.driver_packs)
         _say_what_is_passed_over(job, kernel)
         roottree.replace_fstab(a, tree.reduced_fstab)
         job.progress('measuring the files', None)
@@ -229,6 +230,8 @@ def _publish(job, image, driver, root_pmem):
         scope=job.options.scope, rootfs_asked=job.options.rootfs,
         boot_id=bootfiles.boot_id(),
         kernels_passed_over=dict(kernel.passed_over),
+        driver_pack=(dataclasses.asdict(kernel.driver_pack)
+                     if kernel.driver_pack else {}),
     ).write(job.base_path(basefiles.MANIFEST))
     job.progress('publishing the base', None)
     job_module.make_room(job, room.allocated_bytes(job.base_path()))

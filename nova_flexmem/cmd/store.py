@@ -90,6 +90,9 @@ def describe(base, opened):
         'kernel': manifest.kernel_release,
         'other_kernels': manifest.kernel_others,
         'kernels_passed_over': manifest.kernels_passed_over,
+        'driver_pack': '/'.join(
+            manifest.driver_pack.get(name, '') for name in
+            ('release', 'build')).strip('/'),
         'kernel_args': manifest.kernel_args, 'rootfs': manifest.rootfs,
         'rootfs_size_mib': round(manifest.rootfs_size_bytes / units.Mi),
         # 64 bytes for each 4 KiB page

@@ -17,9 +17,11 @@ import dataclasses
 from nova_flexmem import exception
 from nova_flexmem.image import bootloader
 from nova_flexmem.image import bzimage
+from nova_flexmem.image import drivers
 from nova_flexmem.image import installed
 from nova_flexmem.image import modules as modules_module
 from nova_flexmem.image import releases
+from nova_flexmem.store import driverpacks
 
 #: The root filesystems' modules; ext4 is the delta's as well.
 EROFS, EXT4 = 'erofs', 'ext4'
@@ -34,6 +36,10 @@ _NEEDED = ('overlay', EXT4, 'virtio_pci', 'virtio_blk')
 #: for the balloon, by which free pages are handed back.
 _WELCOME = ('virtio_scsi', 'sd_mod', 'ata_piix', 'ahci', 'sr_mod',
             'virtio_balloon')
+
+#: All modules that a guest may need, besides what these need.
+WANTED = (*_NEEDED, EROFS, *_WELCOME, *DEVICES['nvdimm'],
+          *DEVICES['virtio-pmem'])
 
 #: overlayfs has metacopy= since then (RHEL's kernel of that number, too).
 _OLDEST = (4, 18)
@@ -65,6 +71,7 @@ class Kernel:
         gets in another way
     :ivar passed_over: (release, reason) of each kernel that the image would
         rather boot, but that cannot run a FlexMem guest
+    :ivar driver_pack: the driver pack that some of the modules are from
     """
 
     release: str
@@ -75,15 +82,17 @@ class Kernel:
     others: tuple[str, ...]
     args: str = ''
     passed_over: tuple[tuple[str, str], ...] = ()
+    driver_pack: driverpacks.Pack | None = None
 
 
-def find(tree, image):
+def find(tree, image, packs=None):
     """Take the kernel that an image boots by itself.
 
     If that one cannot run a FlexMem guest, the newest one that can is taken.
 
     :param tree: the image's operating_system.Tree
     :param image: the image's path, for messages
+    :param packs: the store's DriverPacks, for what the image lacks
     :raises: ImageRefused if there is none, or it lacks something
     """
     kernels = installed.find(tree)
@@ -95,7 +104,8 @@ def find(tree, image):
     refused: list[tuple[str, exception.ImageRefused]] = []
     for release in _in_order(kernels, loader.default)[:_MAX_EXAMINED]:
         try:
-            return _examine(tree, image, kernels, loader, release, refused)
+            return _examine(tree, image, kernels, loader, release, refused,
+                            packs)
         except exception.ImageRefused as e:
             refused.append((release, e))
     raise refused[0][1]
@@ -106,10 +116,11 @@ def _in_order(kernels, default):
     return rest if default is None else [default, *rest]
 
 
-def _examine(tree, image, kernels, loader, release, refused):
+def _examine(tree, image, kernels, loader, release, refused, packs):
     """Return a Kernel.
 
     :param refused: (release, ImageRefused) of those that are passed over
+    :param packs: as find()
     :raises: ImageRefused if it cannot run a FlexMem guest
     """
     path = kernels.paths[release]
@@ -122,8 +133,12 @@ def _examine(tree, image, kernels, loader, release, refused):
     available = modules_module.read(tree, folder)
     config = _Config(tree.read_text(f'/boot/config-{release}')
                      or tree.read_text(f'{folder}/config'))
-    devices = tuple(device for device, names in DEVICES.items()
-                    if all(name in available for name in names))
+    pack = None
+    if not _devices(available) and not _lacks_for_good(config):
+        pack = drivers.choose(tree, image, folder, release, available, packs,
+                              DEVICES['nvdimm'])
+        available.add_pack(pack)
+    devices = _devices(available)
     _check(image, release, available, devices, config)
     rootfs = tuple(name for name in (EROFS, EXT4) if name in available)
     if EROFS in rootfs and not _erofs_has_dax(tree, folder, available, release,
@@ -138,10 +153,25 @@ def _examine(tree, image, kernels, loader, release, refused):
             image=image, reason=f'{folder}/modules.dep in it {e}')
     return Kernel(
         release, content, rootfs, devices,
-        modules_module.load(tree, folder, paths_to_load, image),
+        modules_module.load(
+            tree, folder, paths_to_load, image,
+            lambda name: packs.content(pack, name)),
         tuple(other for other in kernels.paths if other != release),
         loader.args(release),
-        tuple((other, e.kwargs['reason']) for other, e in refused))
+        tuple((other, e.kwargs['reason']) for other, e in refused), pack)
+
+
+def _devices(available):
+    return tuple(device for device, names in DEVICES.items()
+                 if all(name in available for name in names))
+
+
+def _lacks_for_good(config):
+    """Return whether no module could add a FlexMem device."""
+    return not (all(map(config.allows, _DAX_OPTIONS))
+                and config.has('CONFIG_BLK_DEV_PMEM')
+                and (config.has('CONFIG_ACPI_NFIT')
+                     or config.has('CONFIG_VIRTIO_PMEM')))
 
 
 def _check(image, release, available, devices, config):
@@ -184,7 +214,13 @@ class _Config:
         lines = text.splitlines()
         self._set = {line.removesuffix('=y') for line in lines
                      if line.endswith('=y')}
+        self._modules = {line.removesuffix('=m') for line in lines
+                         if line.endswith('=m')}
         self._unset = {line for line in lines if line.startswith('# CONFIG_')}
+
+    def has(self, option):
+        """Return whether an option is on or a module, or may be."""
+        return option in self._modules or self.allows(option)
 
     def allows(self, option):
         """Return whether an option is on, or may be."""

@@ -32,6 +32,10 @@ _MAX_INDEX_BYTES = 8 * MIB
 _MAX_MODULES = 200
 _MAX_ALL_MODULES_BYTES = 128 * MIB
 _MAX_PATH_BYTES = 4096
+#: What a path of a module in a driver pack begins with; no path in an image
+#: does.
+_IN_PACK = '//'
+
 _MODULE_PATH = re.compile(r'[\w+,-]+(/[\w+,.-]+)*/[\w+,-]+\.ko'
                           r'(\.(xz|zst|gz))?', re.ASCII)
 
@@ -77,6 +81,17 @@ class Modules:
         """Return the path of a module, None if it is built in or missing."""
         return None if name in self._builtin else self._paths.get(name)
 
+    def add_pack(self, pack):
+        """Let the modules of a driver pack stand in for what is missing.
+
+        :param pack: a driverpacks.Pack
+        """
+        for name, module in pack.modules.items():
+            if name not in self:
+                path = f'{_IN_PACK}{name}'
+                self._paths[name] = path
+                self._needs[path] = [*module.needs]
+
     def closure(self, names):
         """Return the paths to load, each after all that it needs.
 
@@ -121,17 +136,24 @@ def read(tree, folder):
                                          'alias')))
 
 
-def load(tree, folder, paths, image):
+def in_pack(path):
+    """Return the name of a module whose path is in a driver pack, or None."""
+    return path.removeprefix(_IN_PACK) if path.startswith(_IN_PACK) else None
+
+
+def load(tree, folder, paths, image, from_pack=None):
     """Return the content of modules, (name, content) each.
 
     :param paths: in the folder of the kernel's modules
+    :param from_pack: returns the content of a module of the driver pack
     :param image: the image's path, for messages
     :raises: ImageRefused
     """
     modules = []
     size_bytes = 0
     for path in paths:
-        content = decompressed(
+        name = in_pack(path)
+        content = from_pack(name) if name else decompressed(
             path, tree.read(f'{folder}/{path}', MAX_MODULE_BYTES), image)
         size_bytes += len(content)
         if size_bytes > _MAX_ALL_MODULES_BYTES:
@@ -143,7 +165,7 @@ def load(tree, folder, paths, image):
 
 
 def decompressed(path, content, image):
-    """Return a module as the kernel wants it: its ELF file.
+    """Return a module of an image as the kernel wants it: its ELF file.
 
     :param path: its path, which tells how it is compressed
     :param content: None if there is no such file
@@ -151,8 +173,22 @@ def decompressed(path, content, image):
     :raises: ImageRefused if it is no module, or a large one
     """
     try:
-        if content is None:
-            raise ValueError('not there')
+        return decompress(path, content)
+    except ValueError as e:
+        raise exception.ImageRefused(
+            image=image, reason=f'kernel module {path} in it: {e}')
+
+
+def decompress(path, content):
+    """Return a module as the kernel wants it: its ELF file.
+
+    :param path: its path, which tells how it is compressed
+    :param content: None if there is no such file
+    :raises: ValueError if it is no module, or a large one
+    """
+    if content is None:
+        raise ValueError('not there')
+    try:
         if path.endswith('.xz'):
             content = _all(lzma.LZMADecompressor(memlimit=256 * MIB), content)
         elif path.endswith('.zst'):
@@ -163,12 +199,10 @@ def decompressed(path, content, image):
                     content, max_output_size=MAX_MODULE_BYTES)
         elif path.endswith('.gz'):
             content = _all(zlib.decompressobj(wbits=31), content)
-        if not content.startswith(b'\x7fELF'):
-            raise ValueError('not a kernel module')
-    except (ValueError, lzma.LZMAError, zstandard.ZstdError,
-            zlib.error) as e:
-        raise exception.ImageRefused(
-            image=image, reason=f'kernel module {path} in it: {e}')
+    except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as e:
+        raise ValueError(str(e))
+    if not content.startswith(b'\x7fELF'):
+        raise ValueError('not a kernel module')
     return content
 
 

@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import typing
 import uuid
 
 from nova_flexmem import exception
@@ -32,7 +33,7 @@ MANIFEST = 'manifest.json'
 
 #: Fields that are only written where they say something: earlier versions of
 #: format 2 take a manifest without them.
-_WHERE_NEEDED = ('kernels_passed_over',)
+_WHERE_NEEDED = ('kernels_passed_over', 'driver_pack')
 
 _CHUNK_BYTES = 4 << 20
 
@@ -77,6 +78,8 @@ class Manifest:
         have, see build.bootfiles; '' in format 1
     :ivar kernels_passed_over: {release: reason} of kernels that the image
         would rather boot, but that cannot run a FlexMem guest
+    :ivar driver_pack: the driverpacks.Pack that modules of the kernel are
+        from, with all digests; empty if they are the image's own
     """
 
     format: int
@@ -100,6 +103,8 @@ class Manifest:
     rootfs_asked: str = ''
     boot_id: str = ''
     kernels_passed_over: dict[str, str] = dataclasses.field(
+        default_factory=dict)
+    driver_pack: dict[str, typing.Any] = dataclasses.field(
         default_factory=dict)
 
     def write(self, path):

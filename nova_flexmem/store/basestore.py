@@ -24,6 +24,7 @@
     STORE/names/NAME           the key that a name stands for
     STORE/downloads/           images that Nova builds bases of
     STORE/appliance/           the appliance that reads images
+    STORE/drivers/             driver packs, see driverpacks
 
 A base appears whole by the rename of its build folder, and goes the same way.
 Locks end with the process that holds them, so a build folder whose lock is
@@ -41,6 +42,7 @@ from oslo_log import log
 from nova_flexmem import exception
 from nova_flexmem import files
 from nova_flexmem.store import basefiles
+from nova_flexmem.store import driverpacks
 from nova_flexmem.store import locks
 from nova_flexmem.store import names
 from nova_flexmem.store import room
@@ -97,6 +99,11 @@ class Store(users.UsedBases, names.NamedBases):
     :raises: StoreUnusable, also for root where another user owns it: files
         created by root would block that user
     """
+
+    @property
+    def driver_packs(self):
+        """The DriverPacks of the store."""
+        return driverpacks.DriverPacks(self.folder('drivers'))
 
     def find(self, beginning):
         """Return the key that begins with some characters.

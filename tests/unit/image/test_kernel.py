@@ -125,11 +125,21 @@ class FindTest(testtools.TestCase):
 
     def test_what_is_missing_is_named(self):
         for name, said in (('overlay', 'overlay'), ('ext4', 'ext4'),
-                           ('virtio_blk', 'virtio_blk'),
-                           ('nd_pmem', 'nvdimm or virtio-pmem')):
+                           ('virtio_blk', 'virtio_blk')):
             self.assert_refused(
                 _files(builtin=[n for n in _BUILTIN if n != name]),
                 _RELEASE, f'no support for {said};')
+
+    def test_without_a_device_for_good(self):
+        """Amazon Linux: no package of this kernel has what was not built."""
+        for names in ('ACPI_NFIT', 'BLK_DEV_PMEM'):
+            config = ''.join(f'CONFIG_{option}=y\n' for option in (
+                'FS_DAX', 'NVDIMM_PFN', 'ACPI_NFIT', 'BLK_DEV_PMEM')
+                if option != names)
+            self.assert_refused(
+                _files(builtin=_BUILTIN[:-2]) | {
+                    f'/boot/config-{_RELEASE}': config},
+                'no support for nvdimm or virtio-pmem; install a kernel')
 
     def test_without_dax(self):
         self.assert_refused(
@@ -218,7 +228,7 @@ class FindTest(testtools.TestCase):
         for release in ('6.1.0-7', '6.1.0-8'):
             files |= _files(release)
         for release in ('6.1.0-9', '6.1.0-10'):
-            files |= _files(release, builtin=_BUILTIN[:-1])
+            files |= _files(release, builtin=_BUILTIN[1:])
         found = self.find(files)
         self.assertEqual(('6.1.0-8', 'x=8'), (found.release, found.args))
         self.assertEqual(('6.1.0-10', '6.1.0-9', '6.1.0-7'), found.others)
@@ -228,8 +238,8 @@ class FindTest(testtools.TestCase):
             self.assertIn(f'its kernel {release} has no support for', reason)
 
     def test_the_default_is_named_where_none_is_fit(self):
-        files = _files('6.1.0-9', builtin=_BUILTIN[:-1]) | _files(
-            '6.1.0-10', builtin=_BUILTIN[:-1])
+        files = _files('6.1.0-9', builtin=_BUILTIN[1:]) | _files(
+            '6.1.0-10', builtin=_BUILTIN[1:])
         self.assert_refused(files, '6.1.0-10')
         self.assert_refused(files | {
             '/boot/grub/grub.cfg':
