@@ -39,6 +39,7 @@ from nova_flexmem.image import kernel as kernel_module
 from nova_flexmem.image import operating_system
 from nova_flexmem.image import source as source_module
 from nova_flexmem.image import sparse
+from nova_flexmem.image import supermin
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
@@ -113,8 +114,7 @@ def build(store, image, options=Options(), progress=lambda *_: None):
                 with store.reporting():  # was it this, or the disk?
                     diskerrors.try_out(
                         os.path.join(folder, 'trial'),
-                        appliance_module.room_bytes(
-                            store.folder('appliance')))
+                        supermin.room_bytes(store.folder('appliance')))
                 raise exception.BuildFailed(image=image, reason=str(e))
     return store.require(key), True
 
@@ -125,7 +125,7 @@ def clean(store):
     :raises: StoreUnusable
     """
     with store.reporting():
-        appliance_module.clean(store.folder('appliance'))
+        supermin.clean(store.folder('appliance'))
     store.clean()
 
 

@@ -38,6 +38,7 @@ from nova_flexmem.image import imagebytes
 from nova_flexmem.image import operating_system
 from nova_flexmem.image import source
 from nova_flexmem.image import sparse
+from nova_flexmem.image import supermin
 
 LOG = log.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class _Flattening:
                   program.drive]
         self.progress('starting the appliance', None)
         home = self.store.folder('appliance')
-        merger_module.add_packages(home)
+        supermin.add_packages(home, 'flatten', merger_module.PACKAGES)
         with appliance_module.Appliance(
                 home, drives, timeout_s=self.options.timeout_s,
                 file_size_bytes=2 * max(

@@ -21,15 +21,14 @@ import dataclasses
 import io
 import json
 import os
-import uuid
 import zipfile
 
 from nova_flexmem import exception
 from nova_flexmem.flatten import merge
 from nova_flexmem.image import appliance as appliance_module
 
-#: What the appliance needs beyond what builds need.
-_PACKAGES = ('python3',)
+#: Packages that the appliance needs beyond those of builds.
+PACKAGES = ('python3',)
 
 #: Label of the disk with the program.
 _LABEL = 'program'
@@ -166,21 +165,6 @@ def _parsed(command, lines):
         raise exception.ProgramFailed(program=f'merge {command}',
                                       reason=f'not a usable answer: {e}')
     return answer
-
-
-def add_packages(home):
-    """Have Python in an appliance, from now on.
-
-    :param home: the appliance's folder
-    """
-    parts = os.path.join(home, 'supermin.d')
-    path = os.path.join(parts, 'zz-packages-flatten')
-    if not os.path.exists(path):
-        os.makedirs(parts, exist_ok=True)
-        temporary = os.path.join(home, uuid.uuid4().hex)
-        with open(temporary, 'x', encoding='ascii') as f:
-            f.writelines(f'{package}\n' for package in _PACKAGES)
-        os.rename(temporary, path)
 
 
 def _zipped():

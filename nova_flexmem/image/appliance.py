@@ -15,17 +15,13 @@
 Tenant bytes meet the appliance's kernel, never the host's. One guestfish is
 held open over pipes for a whole build, so that the appliance starts once; it
 ends, and the appliance with it, when our end of the pipes closes, whatever
-the cause. The appliance is libguestfs's own plus the packages that make a
-base's root filesystem, by libguestfs's own means (supermin, see guestfs(3)
-LIBGUESTFS_PATH): nothing of the system's libguestfs is changed.
+the cause. The module supermin tells what it is made from.
 """
 
 import base64
 import collections
 import contextlib
 import dataclasses
-import fcntl
-import glob
 import os
 import queue
 import string
@@ -37,15 +33,11 @@ import uuid
 from oslo_log import log
 from oslo_utils import units
 
-from nova_flexmem import accel
 from nova_flexmem import exception
-from nova_flexmem import files
+from nova_flexmem.image import supermin
 from nova_flexmem import process
 
 LOG = log.getLogger(__name__)
-
-#: Packages the appliance needs beyond libguestfs's own choice.
-_PACKAGES = ('erofs-utils',)
 
 #: Processors of each start. With two, the appliance's kernel may probe its
 #: disks side by side; with one it seldom comes to that (on a host with twice
@@ -58,14 +50,6 @@ _CHECK_WRITES = r"""
     if dmesg | grep 'error, dev sd.*:(WRITE)' >&2; then
         exit 1
     fi"""
-
-#: What it takes with Debian 12, and more than it writes at once when it runs.
-_MADE_BYTES, _LITTLE_BYTES = 400 << 20, 4 << 20
-
-#: Where distributions install libguestfs's supermin appliance.
-_SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
-                     '/usr/lib64/guestfs/supermin.d',
-                     '/usr/lib/guestfs/supermin.d')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +117,8 @@ class Appliance:
         self._lines = queue.Queue()
         self._errors = collections.deque(maxlen=20)
         self._popen = process.start('guestfish', limits=self._limits,
-                                    env=_environment(self._home, self._tmp))
+                                    env=supermin.environment(
+                                        self._home, self._tmp))
         self._readers = [
             threading.Thread(target=_read_output, daemon=True,
                              args=(self._popen.stdout, self._lines)),
@@ -151,12 +136,12 @@ class Appliance:
             self.command('config', '-global', 'scsi-hd.werror=report')
             self.command('set-smp', str(processors))
             self.command('run')
-            found = self.shell('readlink -f ' + ' '.join(
+            devices = self.shell('readlink -f ' + ' '.join(
                 drive.device for drive in self._drives))
-            if found == [f'/dev/sd{letter}' for letter in
-                         string.ascii_lowercase[:len(self._drives)]]:
+            if devices == [f'/dev/sd{letter}' for letter in
+                           string.ascii_lowercase[:len(self._drives)]]:
                 return True
-            LOG.debug('The appliance starts anew: its disks are %s', found)
+            LOG.debug('The appliance starts anew: its disks are %s', devices)
             self.command('shutdown')
         except BaseException:
             self._end()
@@ -221,8 +206,8 @@ class Appliance:
         for reader in self._readers:
             reader.join(timeout=5)
         # the first one is the cause; the others are what follows from it
-        said = [e for e in self._errors if 'error:' in e][:1] or self._errors
-        return process.reason(returncode, '\n'.join(said))
+        causes = [e for e in self._errors if 'error:' in e][:1]
+        return process.reason(returncode, '\n'.join(causes or self._errors))
 
     def _end(self):
         with contextlib.suppress(OSError):  # it ended by itself
@@ -232,32 +217,6 @@ class Appliance:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
-
-
-def room_bytes(home):
-    """Return how large a file may be that an appliance has to write at once.
-
-    Its disk is made anew if it is not there; supermin keeps to itself why it
-    could not do that.
-    """
-    made = glob.glob(os.path.join(home, 'cache', '.guestfs-*', 'appliance.d'))
-    return _LITTLE_BYTES if made else _MADE_BYTES
-
-
-def clean(home):
-    """Remove what is left of making an appliance, unless one is being made.
-
-    supermin leaves it there if the disk is full, or if it is killed.
-
-    :raises: OSError
-    """
-    for path in glob.glob(os.path.join(home, 'cache', '.guestfs-*',
-                                       'appliance.d.*')):
-        # supermin holds this lock meanwhile
-        with open(os.path.join(os.path.dirname(path), 'lock'), 'a') as f:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                files.discard(path)
 
 
 def _read_output(stream, lines):
@@ -270,53 +229,3 @@ def _read_errors(stream, errors):
     for line in stream:
         if line.strip():
             errors.append(line.strip())
-
-
-def _environment(home, tmp):
-    """Return guestfish's environment; sets up the appliance's parts in home.
-
-    :param tmp: a folder for its temporary files
-    :raises: ProgramFailed if libguestfs is not installed
-    """
-    system = next((found for pattern in _SYSTEM_APPLIANCE
-                   for found in glob.glob(pattern)), None)
-    if system is None:
-        raise exception.ProgramFailed(
-            program='guestfish', reason='libguestfs is not installed (no'
-            ' supermin.d folder); install guestfish and libguestfs-xfs')
-    parts = os.path.join(home, 'supermin.d')
-    for folder in (parts, os.path.join(home, 'cache')):
-        os.makedirs(folder, exist_ok=True)
-    _link_all(system, parts)
-    packages = os.path.join(parts, 'zz-packages-flexmem')
-    if not os.path.exists(packages):
-        temporary = f'{packages}.{uuid.uuid4().hex}'
-        with open(temporary, 'w', encoding='ascii') as f:
-            f.writelines(f'{package}\n' for package in _PACKAGES)
-        os.rename(temporary, packages)
-    return {'LIBGUESTFS_BACKEND': 'direct',
-            'LIBGUESTFS_BACKEND_SETTINGS':
-                '' if accel.kvm_works() else 'force_tcg',
-            'LIBGUESTFS_PATH': home,
-            'LIBGUESTFS_CACHEDIR': os.path.join(home, 'cache'),
-            'LIBGUESTFS_TMPDIR': tmp}
-
-
-def _link_all(system, parts):
-    """Have links in parts to all that is in another folder, and no others.
-
-    supermin fails at one that leads nowhere, such as what a package had there
-    that is removed by now.
-    """
-    names = os.listdir(system)
-    for name in {*names, *os.listdir(parts)}:
-        target, path = (os.path.join(folder, name)
-                        for folder in (system, parts))
-        # another build may be at it too
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.islink(path) and (name not in names
-                                         or os.readlink(path) != target):
-                os.unlink(path)
-        if name in names:
-            with contextlib.suppress(FileExistsError):
-                os.symlink(target, path)

@@ -12,7 +12,6 @@
 
 import os
 import subprocess
-import sys
 from unittest import mock
 
 import fixtures
@@ -43,7 +42,8 @@ class ApplianceTest(testtools.TestCase):
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.path = f'{self.folder}:{os.environ["PATH"]}'
         self.useFixture(fixtures.MockPatchObject(
-            appliance, '_environment', return_value={'PATH': self.path}))
+            appliance.supermin, 'environment',
+            return_value={'PATH': self.path}))
 
     def program(self, name, script):
         """Have another program for one that is run."""
@@ -94,82 +94,6 @@ done
                 capture_output=True, text=True)
             self.assertEqual(expected, done.returncode, line)
             self.assertIn(line if expected else '', done.stderr)
-
-
-class CleanTest(testtools.TestCase):
-
-    def test_unfinished_ones_go(self):
-        home = self.useFixture(fixtures.TempDir()).path
-        folder = os.path.join(home, 'cache', '.guestfs-0')
-        for name in ('appliance.d', 'appliance.d.abcd1234'):
-            os.makedirs(os.path.join(folder, name))
-        with open(os.path.join(folder, 'lock'), 'w') as f:
-            script = ('import fcntl, time; fcntl.lockf(0, fcntl.LOCK_EX);'
-                      ' print(flush=True); time.sleep(60)')
-            making = subprocess.Popen([sys.executable, '-c', script], stdin=f,
-                                      stdout=subprocess.PIPE)
-        self.addCleanup(making.kill)
-        making.stdout.read(1)
-        appliance.clean(home)
-        self.assertEqual(3, len(os.listdir(folder)))
-        making.kill()
-        making.communicate()
-        appliance.clean(home)
-        self.assertEqual(['appliance.d', 'lock'], sorted(os.listdir(folder)))
-
-
-class PartsTest(testtools.TestCase):
-    """What supermin makes the appliance from."""
-
-    def setUp(self):
-        super().setUp()
-        folder = self.useFixture(fixtures.TempDir()).path
-        self.home = os.path.join(folder, 'home')
-        self.parts = os.path.join(self.home, 'supermin.d')
-        self.system = os.path.join(folder, 'system')
-        os.mkdir(self.system)
-        self.add('packages', 'packages-xfs')
-        self.useFixture(fixtures.MockPatchObject(
-            appliance, '_SYSTEM_APPLIANCE', ('/none', self.system)))
-
-    def add(self, *names):
-        for name in names:
-            with open(os.path.join(self.system, name), 'w') as f:
-                f.write(f'{name}\n')
-
-    def linked(self):
-        """Return {name: target} of the links that a start leaves."""
-        appliance._environment(self.home, '/tmp')
-        names = set(os.listdir(self.parts))
-        names.remove('zz-packages-flexmem')
-        return {name: os.readlink(os.path.join(self.parts, name))
-                for name in names}
-
-    def expected(self, *names):
-        return {name: os.path.join(self.system, name) for name in names}
-
-    def test_all_of_the_system(self):
-        for _start in range(2):
-            self.assertEqual(self.expected('packages', 'packages-xfs'),
-                             self.linked())
-        self.add('packages-zfs')
-        self.assertEqual(
-            self.expected('packages', 'packages-xfs', 'packages-zfs'),
-            self.linked())
-
-    def test_a_package_that_was_removed(self):
-        self.linked()
-        os.unlink(os.path.join(self.system, 'packages-xfs'))
-        self.assertEqual(self.expected('packages'), self.linked())
-
-    def test_a_folder_that_moved(self):
-        self.linked()
-        os.rename(self.system, f'{self.system}-64')
-        self.system = f'{self.system}-64'
-        with mock.patch.object(appliance, '_SYSTEM_APPLIANCE',
-                               (self.system,)):
-            self.assertEqual(self.expected('packages', 'packages-xfs'),
-                             self.linked())
 
 
 class OrderTest(ApplianceTest):

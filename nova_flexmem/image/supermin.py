@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the appliance is made from, and where it is kept.
+
+It is libguestfs's own plus the packages that make a base's root filesystem, by
+libguestfs's own means (supermin, see guestfs(3) LIBGUESTFS_PATH): nothing of
+the system's libguestfs is changed.
+"""
+
+import contextlib
+import fcntl
+import glob
+import os
+import uuid
+
+from nova_flexmem import accel
+from nova_flexmem import exception
+from nova_flexmem import files
+
+#: Packages the appliance needs beyond libguestfs's own choice.
+_PACKAGES = ('erofs-utils',)
+
+#: What it takes with Debian 12, and more than it writes at once when it runs.
+_MADE_BYTES, _LITTLE_BYTES = 400 << 20, 4 << 20
+
+#: Where distributions install libguestfs's supermin appliance.
+_SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
+                     '/usr/lib64/guestfs/supermin.d',
+                     '/usr/lib/guestfs/supermin.d')
+
+
+def environment(home, tmp):
+    """Return guestfish's environment; sets up the appliance's parts in home.
+
+    :param tmp: a folder for its temporary files
+    :raises: ProgramFailed if libguestfs is not installed
+    """
+    system = next((folder for pattern in _SYSTEM_APPLIANCE
+                   for folder in glob.glob(pattern)), None)
+    if system is None:
+        raise exception.ProgramFailed(
+            program='guestfish', reason='libguestfs is not installed (no'
+            ' supermin.d folder); install guestfish and libguestfs-xfs')
+    parts = os.path.join(home, 'supermin.d')
+    for folder in (parts, os.path.join(home, 'cache')):
+        os.makedirs(folder, exist_ok=True)
+    _link_all(system, parts)
+    add_packages(home, 'flexmem', _PACKAGES)
+    return {'LIBGUESTFS_BACKEND': 'direct',
+            'LIBGUESTFS_BACKEND_SETTINGS':
+                '' if accel.kvm_works() else 'force_tcg',
+            'LIBGUESTFS_PATH': home,
+            'LIBGUESTFS_CACHEDIR': os.path.join(home, 'cache'),
+            'LIBGUESTFS_TMPDIR': tmp}
+
+
+def add_packages(home, name, packages):
+    """Have more packages in the appliance, from now on.
+
+    :param name: who needs them
+    """
+    folder = os.path.join(home, 'supermin.d')
+    path = os.path.join(folder, f'zz-packages-{name}')
+    if not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        # not in that folder, as supermin reads all that is in it
+        temporary = os.path.join(home, uuid.uuid4().hex)
+        with open(temporary, 'x', encoding='ascii') as f:
+            f.writelines(f'{package}\n' for package in packages)
+        os.rename(temporary, path)
+
+
+def _link_all(system, parts):
+    """Have links in parts to all that is in another folder, and no others.
+
+    supermin fails at one that leads nowhere, such as what a package had there
+    that is removed by now.
+    """
+    names = os.listdir(system)
+    for name in {*names, *os.listdir(parts)}:
+        target, path = (os.path.join(folder, name)
+                        for folder in (system, parts))
+        # another build may be at it too
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.islink(path) and (name not in names
+                                         or os.readlink(path) != target):
+                os.unlink(path)
+        if name in names:
+            with contextlib.suppress(FileExistsError):
+                os.symlink(target, path)
+
+
+def room_bytes(home):
+    """Return how large a file may be that an appliance has to write at once.
+
+    Its disk is made anew if it is not there; supermin keeps to itself why it
+    could not do that.
+    """
+    made = glob.glob(os.path.join(home, 'cache', '.guestfs-*', 'appliance.d'))
+    return _LITTLE_BYTES if made else _MADE_BYTES
+
+
+def clean(home):
+    """Remove what is left of making an appliance, unless one is being made.
+
+    supermin leaves it there if the disk is full, or if it is killed.
+
+    :raises: OSError
+    """
+    for path in glob.glob(os.path.join(home, 'cache', '.guestfs-*',
+                                       'appliance.d.*')):
+        # supermin holds this lock meanwhile
+        with open(os.path.join(os.path.dirname(path), 'lock'), 'a') as f:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                files.discard(path)
