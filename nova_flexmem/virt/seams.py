@@ -12,22 +12,31 @@
 
 """What the driver builds on in Nova, and whether the Nova here has it."""
 
+import functools
+import importlib
 import inspect
+import re
 
+import nova.conf
+from nova import objects
+from nova import safe_utils
 from nova.virt.libvirt import driver as libvirt_driver
 
 from nova_flexmem.virt import driver
+from nova_flexmem.virt import seamlist
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY,
                inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def problems(ours=driver.FlexMemDriver, stock=libvirt_driver.LibvirtDriver):
-    """Return what does not fit of the methods that a driver overrides.
+def problems(ours=driver.FlexMemDriver, stock=libvirt_driver.LibvirtDriver,
+             used=seamlist.USED):
+    """Return what does not fit: overridden methods, and all that is used.
 
     :param ours: the class of the driver
     :param stock: the class that it overrides methods of
+    :param used: as seamlist.USED
     :returns: a list of texts; empty if all is well
     """
     found = []
@@ -43,7 +52,10 @@ def problems(ours=driver.FlexMemDriver, stock=libvirt_driver.LibvirtDriver):
                           inspect.signature(getattr(stock, name)))
         if problem:
             found.append(f'{stock.__name__}.{name}() {problem}')
-    return found
+    objects.register_all()
+    for place, entries in used.items():
+        found += filter(None, (_missing(place, entry) for entry in entries))
+    return list(dict.fromkeys(found))
 
 
 def _calls_super(function, name):
@@ -67,4 +79,85 @@ def _misfit(ours, stock):
         for name, parameter in given.items():
             if name not in taken and parameter.kind not in _VARIABLE:
                 return f'has a parameter {name} that is not known'
+    return None
+
+
+def _missing(place, entry):
+    """Return what is wrong with an entry of the list, or None.
+
+    :param place: a module or class, dotted
+    :param entry: see seamlist.USED
+    """
+    name, call, words = re.fullmatch(r'(\w[\w.]*)(\((.*)\))?', entry).groups()
+    try:
+        owner = _owner(place)
+    except (ImportError, AttributeError):
+        return f'{place} is gone'
+    if owner is nova.conf.CONF:
+        return None if _has_option(name) else f'the option {name} is gone'
+    if not _has(owner, name):
+        return f'{place}.{name} is gone'
+    problem = call and _call_problem(owner, name, words.split(', ') if words
+                                     else [])
+    return f'{place}.{name}() {problem}' if problem else None
+
+
+def _owner(place):
+    """Return a module, or a class or object in one."""
+    parts = place.split('.')
+    for count in range(len(parts), 0, -1):
+        try:
+            owner = importlib.import_module('.'.join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        return functools.reduce(getattr, parts[count:], owner)
+    raise ImportError(place)
+
+
+def _has_option(name):
+    group, _dot, option = name.rpartition('.')
+    return option in (nova.conf.CONF[group] if group else nova.conf.CONF)
+
+
+def _has(owner, name):
+    if hasattr(owner, name) or name in getattr(owner, 'fields', ()):
+        return True
+    # of an instance of the class, made when it is
+    classes = inspect.getmro(owner) if inspect.isclass(owner) else ()
+    return any(re.search(rf'\bself\.{name}(: .+)? = ', inspect.getsource(one))
+               for one in classes if one.__module__.startswith('nova.'))
+
+
+def _call_problem(owner, name, words):
+    """Return why a call does not suit what is called, or None.
+
+    :param words: names of the positional arguments, then keywords with "="
+    """
+    called = getattr(owner, name)
+    given = dict(inspect.signature(called).parameters)
+    if {parameter.kind for parameter in given.values()} == set(_VARIABLE):
+        # of a decorator that does not say what it decorates
+        called = safe_utils.get_wrapped_function(called)
+        given = dict(inspect.signature(called).parameters)
+    if inspect.isclass(owner) and inspect.isfunction(
+            inspect.getattr_static(owner, name)):
+        given.pop(next(iter(given)))  # self
+    order = [one for one, p in given.items() if p.kind in _POSITIONAL]
+    kinds = {parameter.kind for parameter in given.values()}
+    passed = []
+    if words[:1] == ['...']:
+        words = words[1:]
+        passed += given  # by others
+    for index, word in enumerate(words):
+        passed.append(word.removesuffix('='))
+        if word.endswith('='):
+            if (passed[-1] not in given and
+                    inspect.Parameter.VAR_KEYWORD not in kinds):
+                return f'has no parameter {passed[-1]}'
+        elif order[index:index + 1] != [word]:
+            return f'has no parameter {word} as number {index}'
+    for one, parameter in given.items():
+        if (parameter.default is inspect.Parameter.empty and
+                parameter.kind not in _VARIABLE and one not in passed):
+            return f'needs a parameter {one}'
     return None

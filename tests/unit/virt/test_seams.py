@@ -16,7 +16,9 @@ from nova.virt.libvirt import driver as libvirt_driver
 import testtools
 
 from nova_flexmem.virt import driver
+from nova_flexmem.virt import seamlist
 from nova_flexmem.virt import seams
+from tests.unit.virt import nova_uses
 
 
 class Stock:
@@ -36,7 +38,7 @@ class Stock:
 class SeamsTest(testtools.TestCase):
 
     def assert_problem(self, words, ours):
-        found = seams.problems(ours, Stock)
+        found = seams.problems(ours, Stock, {})
         self.assertEqual(1, len(found), found)
         self.assertIn(words, found[0])
 
@@ -76,7 +78,7 @@ class SeamsTest(testtools.TestCase):
             def _own(self, whatever):
                 super().spawn(whatever, None, None)
 
-        self.assertEqual([], seams.problems(Ours, Stock))
+        self.assertEqual([], seams.problems(Ours, Stock, {}))
 
     def test_a_method_that_went(self):
         class Ours(Stock):
@@ -107,3 +109,79 @@ class SeamsTest(testtools.TestCase):
                 pass
 
         self.assert_problem('spawn() has a parameter hint', Ours)
+
+
+class UsedTest(testtools.TestCase):
+    """What is used of Nova's beside the methods that are overridden."""
+
+    here = __name__
+
+    def test_all_that_is_used_is_listed_and_nothing_else(self):
+        listed = {}
+        for place, entries in seamlist.USED.items():
+            for entry in entries:
+                name, _parenthesis, words = entry.partition('(')
+                listed[f'{place}.{name}'] = words.rstrip(')').split(', ')
+        found = nova_uses.find()
+        self.assertEqual([], sorted(found.keys() - listed.keys()),
+                         'add these to nova_flexmem/virt/seamlist.py')
+        self.assertEqual([], sorted(listed.keys() - found.keys()),
+                         'take these from nova_flexmem/virt/seamlist.py')
+        for name, calls in found.items():
+            keywords = {word.rstrip('=') for word in listed[name]}
+            for _positional, given in calls:
+                self.assertLessEqual(set(given), keywords, name)
+
+    def test_the_finder_sees_all_kinds_of_uses(self):
+        """If it saw less, the list would rot."""
+        found = nova_uses.find()
+        for name in ('nova.virt.images.fetch',
+                     'nova.virt.libvirt.utils.copy_image',
+                     'nova.compute.manager.ComputeManager.rebuild_instance',
+                     'nova.virt.libvirt.imagebackend.Flat._get_driver_format',
+                     'nova.scheduler.client.report.SchedulerReportClient'
+                     '.put_allocations',
+                     'nova.virt.libvirt.driver.LibvirtDriver._cleanup',
+                     'nova.conf.CONF.libvirt.images_type'):
+            self.assertIn(name, found)
+
+    def problem(self, entry, place=None):
+        found = seams.problems(Stock, Stock, {place or self.here: (entry,)})
+        self.assertLessEqual(len(found), 1)
+        return ''.join(found)
+
+    def test_calls_that_fit(self):
+        for entry in ('spawn(context, instance, image)', 'spawn',
+                      'spawn(context, instance, image, network_info=, hint=)',
+                      'spawn(..., instance=, hint=)', 'helper(path)'):
+            self.assertEqual('', self.problem(entry, f'{self.here}.Stock'))
+        self.assertEqual('', self.problem('Stock(virtapi, read_only=)'))
+
+    def test_calls_that_do_not(self):
+        for entry, words in (
+                ('spawn(instance, context, image)',
+                 'no parameter instance as number 0'),
+                ('spawn(context, instance)', 'needs a parameter image'),
+                ('spawn(context, instance, image, flavor=)',
+                 'no parameter flavor'),
+                ('spawn(..., flavor=)', 'no parameter flavor'),
+                ('spam(context)', 'Stock.spam is gone'),
+                ('spam', 'Stock.spam is gone')):
+            self.assertIn(words, self.problem(entry, f'{self.here}.Stock'))
+
+    def test_names_that_went(self):
+        for entry, place, words in (
+                ('x', 'nova.no.such', 'nova.no.such is gone'),
+                ('x', 'nova.objects.NoSuch', 'nova.objects.NoSuch is gone'),
+                ('no_such', 'nova.virt.images', 'images.no_such is gone'),
+                ('no_such', 'nova.objects.Instance', 'no_such is gone'),
+                ('libvirt.no_such', 'nova.conf.CONF',
+                 'option libvirt.no_such is gone')):
+            self.assertIn(words, self.problem(entry, place))
+
+    def test_what_objects_get_when_they_are_made(self):
+        for entry, place in (
+                ('driver_format', 'nova.virt.libvirt.imagebackend.Flat'),
+                ('flavor', 'nova.objects.Instance'),
+                ('instances_path', 'nova.conf.CONF')):
+            self.assertEqual('', self.problem(entry, place))
