@@ -38,7 +38,6 @@ from nova_flexmem.guest import rescue as guest_rescue
 from nova_flexmem.host import report
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import superblock
-from nova_flexmem.virt import allocations
 from nova_flexmem.virt import basecounts
 from nova_flexmem.virt import bases
 from nova_flexmem.virt import eligibility
@@ -72,13 +71,10 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             self._bases, self._image_api, self._readiness.wait,
             super()._get_guest_xml)
         self._plans = {}
-        self._allocations = allocations.Allocations()
-        self._origins = origin.Origins()
         self._scans = scans.Scans(CONF.flexmem, self._host)
 
     def init_host(self, host):
         super().init_host(host)
-        self._origins.watch(self.virtapi._compute)
         with errors.logged('Cleaning the base store'):
             self._bases.clean()
         self._readiness.start()
@@ -99,10 +95,6 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             change = (provider_tree.add_traits if fit
                       else provider_tree.remove_traits)
             change(nodename, layered.TRAIT)
-        self._allocations.restore(
-            self.virtapi.reportclient,
-            lambda uuid: os.path.isdir(
-                os.path.join(CONF.instances_path, uuid)))
 
     def get_available_resource(self, nodename):
         data = super().get_available_resource(nodename)
@@ -189,17 +181,17 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         Nova then goes on with its own way of rebuilding.
         """
         if not evacuate:
-            with errors.refusing():
-                try:
+            try:
+                with errors.reporting(context, instance, 'flexmem_rebuild'):
                     self._plan(context, instance, image_meta, network_info,
                                block_device_info,
                                bool(self._vgpu_allocations(allocations)),
                                anew=True)
-                except Exception:
-                    self._allocations.keep(
-                        context, self.virtapi.reportclient, instance.uuid)
-                    self._origins.put_back(instance)
-                    raise
+            except nova_exception.NovaException as e:
+                LOG.warning('The rebuild is refused, and the instance stays'
+                            ' as it is: %s', e, instance=instance)
+                origin.put_back(context, instance)
+                raise origin.RebuildRefused(instance_id=instance.uuid) from e
         raise NotImplementedError()
 
     def _plan(self, context, instance, image_meta, network_info,

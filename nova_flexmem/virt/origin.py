@@ -16,13 +16,20 @@ Nova's API notes the new image before the host is asked, and puts nothing back
 where the host refuses. The instance goes on with the disk that it had: moved
 to another host, Nova would fetch the new image for it, and keep that under the
 name of the old one, for all instances of that.
+
+doc/source/nova-bugs.rst is about Nova's part in it.
 """
 
-import functools
 import inspect
 
-from nova import safe_utils
+from oslo_log import log
+import oslo_messaging
+
+from nova import exception as nova_exception
+from nova import objects
 from nova import utils as nova_utils
+
+LOG = log.getLogger(__name__)
 
 _PREFIX = nova_utils.SM_IMAGE_PROP_PREFIX
 
@@ -33,49 +40,82 @@ _FROM_PROPERTIES = {'os_type': None, 'architecture': None, 'vm_mode': None,
 
 _NO_KERNEL = 'nokernel'
 
+#: The method of Nova's ComputeManager that is told what an instance was
+#: before, and its parameters that say it.
+METHOD = '_do_rebuild_instance'
+PARAMETERS = ('instance', 'orig_image_ref', 'orig_sys_metadata')
 
-class Origins:
-    """Keeps what instances were made from while Nova rebuilds them."""
 
-    def __init__(self):
-        self._before = {}  # uuid: (image_ref, system metadata)
+class RebuildRefused(nova_exception.InstanceNotFound):
+    """A rebuild was refused, and the instance is as it was before.
 
-    def watch(self, manager):
-        """Note what instances a ComputeManager rebuilds are made from.
+    Nova takes this for the deletion of the instance under a rebuild, and does
+    nothing more to it. After any other exception it deletes the instance's
+    allocations in Placement, as if it had been evacuated to here.
+    """
 
-        The manager alone is told what an instance was before.
-        """
-        rebuild = manager.rebuild_instance
-        signature = inspect.signature(safe_utils.get_wrapped_function(rebuild))
 
-        @functools.wraps(rebuild)
-        def rebuild_and_note(*args, **kwargs):
-            given = signature.bind(manager, *args, **kwargs).arguments
-            uuid = given['instance'].uuid
-            self._before[uuid] = (given['orig_image_ref'],
-                                  given['orig_sys_metadata'])
-            try:
-                return rebuild(*args, **kwargs)
-            finally:
-                self._before.pop(uuid, None)
+def put_back(context, instance):
+    """Have an instance that Nova rebuilds be what it was before.
 
-        manager.rebuild_instance = rebuild_and_note
+    It is saved: nothing is lost if nova-compute ends now.
+    """
+    image_ref, metadata = _before(instance)
+    if metadata:
+        _put_back(instance, image_ref, metadata)
+        if instance.image_ref:
+            _put_back_request(context, instance)
+    else:
+        LOG.warning('Nova does not say what the instance was made from before'
+                    ' its rebuild, so that its image is the new one',
+                    instance=instance)
+    instance.task_state = None
+    instance.save()
 
-    def put_back(self, instance):
-        """Have an instance that Nova rebuilds be what it was before."""
-        image_ref, metadata = self._before.get(instance.uuid, (None, None))
-        if not metadata:
-            return
-        if instance.image_ref:  # else it boots from a volume
-            instance.image_ref = image_ref
-        for key in [*instance.system_metadata]:
-            if key.startswith(_PREFIX):
-                del instance.system_metadata[key]
-        before = {key: value for key, value in metadata.items()
-                  if key.startswith(_PREFIX)}
-        instance.system_metadata.update(before)
-        for name, nothing in _FROM_PROPERTIES.items():
-            setattr(instance, name, before.get(f'{_PREFIX}{name}', nothing))
-        if instance.kernel_id == _NO_KERNEL:
-            instance.kernel_id = instance.ramdisk_id = ''
-        instance.save()
+
+def _before(instance):
+    """Return the (image_ref, system metadata) from before a rebuild.
+
+    Nova hands them to its own method alone, which called us.
+    """
+    frame = inspect.currentframe()
+    try:
+        while frame is not None:
+            if frame.f_code.co_name == METHOD:
+                given = [frame.f_locals.get(name) for name in PARAMETERS]
+                if given[0] is not None and given[0].uuid == instance.uuid:
+                    return given[1:]
+            frame = frame.f_back
+        return None, None
+    finally:
+        del frame  # it would keep itself alive
+
+
+def _put_back(instance, image_ref, metadata):
+    if instance.image_ref:  # else it boots from a volume
+        instance.image_ref = image_ref
+    for key in [*instance.system_metadata]:
+        if key.startswith(_PREFIX):
+            del instance.system_metadata[key]
+    before = {key: value for key, value in metadata.items()
+              if key.startswith(_PREFIX)}
+    instance.system_metadata.update(before)
+    for name, nothing in _FROM_PROPERTIES.items():
+        setattr(instance, name, before.get(f'{_PREFIX}{name}', nothing))
+    if instance.kernel_id == _NO_KERNEL:
+        instance.kernel_id = instance.ramdisk_id = ''
+
+
+def _put_back_request(context, instance):
+    """Have moves of the instance scheduled by the image that it has."""
+    try:
+        request = objects.RequestSpec.get_by_instance_uuid(context,
+                                                           instance.uuid)
+        if request.image.id != instance.image_ref:
+            request.image = objects.ImageMeta.from_instance(instance)
+            request.save()
+    except (nova_exception.NovaException,
+            oslo_messaging.RemoteError) as e:  # cells may not reach the API's
+        LOG.warning('The request of the instance names the image of the'
+                    ' rebuild that was refused, and its next move may be'
+                    ' scheduled by that: %s', e, instance=instance)

@@ -28,6 +28,7 @@ from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import domain
 from nova_flexmem.store import basefiles
+from nova_flexmem.virt import asking
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import mark
@@ -104,7 +105,7 @@ class Planner:
             if link is None and layered.is_restored(instance):
                 self._check_stock(instance)
                 return None
-            asked = self._asked(instance, link)
+            asked = asking.asked(instance, link)
             if link is None and asked.policy == 'disabled':
                 return None
             if link is not None and asked.policy == 'disabled':
@@ -168,33 +169,6 @@ class Planner:
             return Plan(base, record.on(base), is_new=False,
                         other_layout=base.layout != record.root_sha256)
         return Plan(None, None) if has_disk else None
-
-    def _asked(self, instance, link):
-        """Return what is asked for, by flavor and image.
-
-        A layered snapshot tells what its instance was, whatever the defaults
-        are by now. The metadata of an instance that is unshelved are those of
-        its first image.
-        """
-        prefix = 'image_'
-        properties = {name.removeprefix(prefix): value for name, value
-                      in instance.system_metadata.items()
-                      if name.startswith(prefix)}
-        specs, group = instance.flavor.extra_specs, CONF.flexmem
-        if link is None:
-            return policy.asked(
-                specs, properties, default_policy=group.default_policy,
-                default_writes=group.default_writes,
-                image_policy=group.image_policy)
-        if (layered.SYSTEM_KEY not in instance.system_metadata and
-                not policy.allows(specs, default_policy=group.default_policy,
-                                  image_policy=group.image_policy)):
-            raise exception.PolicyConflict(
-                reason='it is a layered snapshot, which only FlexMem instances'
-                f' can boot; use a flavor with {policy.FLAVOR_POLICY}, or'
-                ' flatten it')
-        return policy.asked(specs, properties, default_policy='required',
-                            default_writes='disk', image_policy='allow')
 
     def _planned(self, context, instance, image_meta, asked, link):
         self._await_fit()

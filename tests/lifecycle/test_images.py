@@ -52,7 +52,6 @@ class RebuildTest(harness.NovaTestCase):
         self.assertIn('contradict', self.why_refused(
             server, 'rebuild', {'imageRef': broken}))
         self.assertEqual(before, self.noted(server))
-        self._run_periodics()
         self.assertEqual(held, self.allocations(server))
         self.hear(server, 1, image='other')
         self.act(server, 'reboot', {'type': 'HARD'})
@@ -61,9 +60,12 @@ class RebuildTest(harness.NovaTestCase):
 
     def noted(self, server):
         """Return what Nova notes of a server's image."""
-        instance = objects.Instance.get_by_uuid(
-            context.get_admin_context(), server['id'])
+        admin = context.get_admin_context()
+        instance = objects.Instance.get_by_uuid(admin, server['id'])
+        request = objects.RequestSpec.get_by_instance_uuid(admin,
+                                                           server['id'])
         return (instance.image_ref, instance.kernel_id, instance.os_type,
+                request.image.id,
                 {key: value for key, value in instance.system_metadata.items()
                  if key.startswith('image_')})
 

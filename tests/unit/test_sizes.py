@@ -27,7 +27,6 @@ LIMIT = 250
 LONGER = {
     'conf.py': 'one list of all options, each with its help',
     'virt/driver.py': 'one override for each method of Nova that differs',
-    'virt/planner.py': 'the order of all checks that decide is in one place',
 }
 
 

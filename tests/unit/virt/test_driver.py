@@ -224,16 +224,6 @@ class RefusedTest(driver_test.DriverTest):
             self.context, instance, self.image_meta(), vif)
         self.assertIn('cannot use FlexMem', str(e))
 
-    def test_rebuild(self):
-        instance = self.spawned()
-        record = self.record(instance)
-        self.set_fit(False)
-        self.assert_stays('has no nvdimm', self.driver.rebuild, self.context,
-                          instance, self.image_meta(), [], None, {}, [], None,
-                          None, network_info=self.network,
-                          block_device_info=driver_test.NO_DEVICES)
-        self.assertEqual(record, self.record(instance))
-
     def test_rebuild_that_is_not_refused_is_novas_own(self):
         instance = self.spawned()
         self.assertRaises(
@@ -330,8 +320,6 @@ class HostTest(driver_test.DriverTest):
                       lambda *_args: None)
         self.stub_out('nova_flexmem.virt.readiness.Readiness.start',
                       lambda _: None)
-        self.stub_out('nova_flexmem.virt.origin.Origins.watch',
-                      lambda *_args: None)
         leftover = os.path.join(self.store.folder('downloads'), 'leftover')
         open(leftover, 'w').close()
         self.driver.virtapi._compute = None
