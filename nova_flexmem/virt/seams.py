@@ -88,7 +88,7 @@ def _missing(place, entry):
     :param place: a module or class, dotted
     :param entry: see seamlist.USED
     """
-    name, call, words = re.fullmatch(r'(\w[\w.]*)(\((.*)\))?', entry).groups()
+    name, call, words = entry.rstrip(')').partition('(')
     try:
         owner = _owner(place)
     except (ImportError, AttributeError):
@@ -144,7 +144,7 @@ def _call_problem(owner, name, words):
         given.pop(next(iter(given)))  # self
     order = [one for one, p in given.items() if p.kind in _POSITIONAL]
     kinds = {parameter.kind for parameter in given.values()}
-    passed = []
+    passed: list[str] = []
     if words[:1] == ['...']:
         words = words[1:]
         passed += given  # by others
