@@ -44,9 +44,13 @@ _COMPRESSION = struct.Struct('>104xB')
 _OFFSET = (1 << 56) - (1 << 9)
 _COMPRESSED, _ZERO = 1 << 62, 1
 _SECTOR_BYTES = 512
+_LAST_OFFSET = (1 << 62) - 1
 
 #: Features that change where data is: external data file, extended entries.
 _UNKNOWN_PLACES = 1 << 2 | 1 << 4
+
+#: Most memory that zstd may take for one cluster; QEMU's own need 2 MiB.
+_ZSTD_WINDOW_BYTES = 8 << 20
 _HAS_COMPRESSION_TYPE = 1 << 3
 
 
@@ -89,7 +93,8 @@ class _Qcow2:
     def __init__(self, fd, image):
         self._fd = fd
         self._path = image.path
-        (_magic, version, self._cluster_bits, self._size_bytes, encryption,
+        self._size_bytes = image.virtual_size_bytes
+        (_magic, version, self._cluster_bits, _size_bytes, encryption,
          self._l1_size, self._l1_offset) = _HEADER.unpack(
              self._read(0, _HEADER.size))
         self._zstd = False
@@ -110,16 +115,18 @@ class _Qcow2:
         """Yield the clusters with data; small ones several at a time."""
         together = max(1, _PAGE_BYTES // self._cluster_bytes)
         entries_per_table = self._cluster_bytes // 8
-        tables = -(-self._size_bytes // (self._cluster_bytes
-                                         * entries_per_table))
+        clusters = -(-self._size_bytes // self._cluster_bytes)
+        tables = -(-clusters // entries_per_table)
         if tables > self._l1_size:
             raise self._refused('its table of clusters is too short')
         for number, table in enumerate(self._words(self._l1_offset, tables)):
             progress(number / tables)
             if not table & _OFFSET:
                 continue
-            entries = self._words(table & _OFFSET, entries_per_table)
-            for first in range(0, entries_per_table, together):
+            # no more than the disk has: all may name one cluster
+            entries = self._words(table & _OFFSET, min(
+                entries_per_table, clusters - number * entries_per_table))
+            for first in range(0, len(entries), together):
                 group = entries[first:first + together]
                 if any(map(_has_data, group)):
                     yield _whole_pages(b''.join(map(self._cluster, group)))
@@ -138,8 +145,9 @@ class _Qcow2:
             fill=True)
         try:
             if self._zstd:
-                content = zstandard.ZstdDecompressor().stream_reader(
-                    data).read(self._cluster_bytes)
+                content = zstandard.ZstdDecompressor(
+                    max_window_size=_ZSTD_WINDOW_BYTES).stream_reader(
+                        data).read(self._cluster_bytes)
             else:
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(
                     data, self._cluster_bytes)
@@ -158,6 +166,8 @@ class _Qcow2:
 
         :param fill: give zeros for what is beyond the end of the file
         """
+        if offset > _LAST_OFFSET:
+            raise self._refused('a table names a place that no file has')
         content = os.pread(self._fd, size_bytes, offset)
         if len(content) < size_bytes:
             if not fill:

@@ -19,6 +19,7 @@ import tempfile
 
 from nova_flexmem.build import rootfs
 from nova_flexmem import exception
+from nova_flexmem.host import estimate_disk
 from nova_flexmem.image import source
 from nova_flexmem.store import basefiles
 from nova_flexmem.virt import record
@@ -45,6 +46,20 @@ def disk(data):
                 with contextlib.suppress(exception.ImageRefused):
                     found = source._detect(path, allow_backing_chain)
                     assert found in ('raw', 'qcow2')
+
+
+def clusters(data):
+    """A qcow2 file, as host estimate reads its data."""
+    size_bytes = 1 << 17
+    with _file(data) as path:
+        image = source.Source(path, 'qcow2', size_bytes, (path,))
+        with contextlib.suppress(exception.ImageRefused,
+                                 exception.BuildFailed):
+            given = 0
+            for chunk in estimate_disk.chunks(image, lambda _part: None):
+                assert len(chunk) % 4096 == 0
+                given += len(chunk)
+            assert given <= size_bytes + (1 << 21)  # its last cluster
 
 
 def root_filesystem(data):

@@ -23,8 +23,8 @@ MODULES = {
     'inspection': 'answers', 'measure': 'answers', 'merged': 'answers',
     'command_line': 'boot', 'kernel_image': 'boot', 'kernel_tree': 'boot',
     'menu': 'boot', 'module': 'boot', 'modules': 'boot', 'mounts': 'boot',
-    'disk': 'disks', 'instance_record': 'disks', 'manifest': 'disks',
-    'root_filesystem': 'disks',
+    'clusters': 'disks', 'disk': 'disks', 'instance_record': 'disks',
+    'manifest': 'disks', 'root_filesystem': 'disks',
     'direct_paths': 'nova', 'domain_xml': 'nova', 'image_properties': 'nova',
     'upper_layer': 'overlay'}
 

@@ -102,12 +102,20 @@ class ChunksTest(diskimages.DiskImagesTestCase):
         path = self.qcow2('image.qcow2', self.content)
         image = self.inspect(path, 64 * MIB)
         for place, form, value, why in (
+                (40, '>Q', 1 << 63, 'no file has'),
                 (40, '>Q', 1 << 40, 'cut short'), (36, '>I', 0, 'too short'),
                 (20, '>I', 60, 'cluster size')):
             with open(path, 'r+b') as f:
                 f.seek(place)
                 f.write(struct.pack(form, value))
             self.assertIn(why, self._refused(image))
+
+    def test_no_more_than_the_disk_has(self):
+        path = self.qcow2('image.qcow2', self.content)
+        whole = b''.join(self._chunks(path))
+        half = source.Source(path, 'qcow2', MIB, (path,))
+        self.assertEqual(whole[:MIB], b''.join(
+            estimate_disk.chunks(half, lambda _part: None)))
 
     def test_damaged_clusters(self):
         for kind in ('zlib', 'zstd'):
