@@ -34,6 +34,9 @@ _MAX_READ = 8
 #: Where what a boot loader calls / may be.
 _FOLDERS = ('/boot', '', '/boot/efi', '/efi')
 
+#: Where unified kernel images are, NAME.efi.
+_UNIFIED = ('/boot/EFI/Linux', '/efi/EFI/Linux', '/boot/efi/EFI/Linux')
+
 
 class Kernels:
     """The kernels of an image, each release with its file.
@@ -100,6 +103,21 @@ def find(tree):
                     found.setdefault(release, path)
     return Kernels(tree, {release: found[release] for release in names
                           if release in found}, read)
+
+
+def why_none(tree):
+    """Return a sentence that says why an image has no kernel of use."""
+    folders = [*_UNIFIED, *(f'/lib/modules/{name}' for name in
+                            releases.newest_first(tree.names('/lib/modules'),
+                                                  releases.RPM)[:_MAX_READ])]
+    for folder in folders:
+        for name in tree.names(folder):
+            if name.endswith('.efi') and not name.startswith('.'):
+                return ('its kernel is part of a unified kernel image,'
+                        f' {folder}/{name}; install an ordinary kernel in the'
+                        ' image, a vmlinuz-RELEASE in /boot')
+    return ('no kernel in it: no /boot/vmlinuz-RELEASE with a'
+            ' /lib/modules/RELEASE folder; install a kernel in the image')
 
 
 def _release(tree, path, read):

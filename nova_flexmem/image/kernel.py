@@ -97,9 +97,8 @@ def find(tree, image, packs=None):
     """
     kernels = installed.find(tree)
     if not kernels.paths:
-        raise exception.ImageRefused(
-            image=image, reason='no kernel in it: no /boot/vmlinuz-RELEASE'
-            ' with a /lib/modules/RELEASE folder')
+        raise exception.ImageRefused(image=image,
+                                     reason=installed.why_none(tree))
     loader = bootloader.read(tree, kernels)
     refused: list[tuple[str, exception.ImageRefused]] = []
     for release in _in_order(kernels, loader.default)[:_MAX_EXAMINED]:

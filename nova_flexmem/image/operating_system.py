@@ -17,6 +17,7 @@ import os
 
 from nova_flexmem import exception
 from nova_flexmem.image import fstab
+from nova_flexmem.image import roots
 
 FSTAB = '/etc/fstab'
 _MAX_FSTAB_BYTES = 1 << 16
@@ -42,11 +43,7 @@ def find(appliance, image):
     :param image: the image's path, for messages
     :raises: ImageRefused if there is none, or one that can't run here
     """
-    roots = appliance.command('inspect-os')
-    if len(roots) != 1:
-        raise exception.ImageRefused(image=image,
-                                     reason=_why_not_one(appliance, roots))
-    root = roots[0]
+    root = roots.find(appliance, image)
 
     def get(what):
         return exception.one_line(' '.join(
@@ -67,19 +64,6 @@ def find(appliance, image):
     return OperatingSystem(
         get('distro'), f'{get("major-version")}.{get("minor-version")}',
         get('product-name'), mountpoints)
-
-
-def _why_not_one(appliance, roots):
-    if roots:
-        return f'{len(roots)} operating systems in it; expected one'
-    # list-filesystems leaves them out
-    encrypted = [device for what in ('list-partitions', 'lvs')
-                 for device in appliance.command(what)
-                 if appliance.command('vfs-type', device) == ['crypto_LUKS']]
-    if encrypted:
-        return (f'its partition {encrypted[0]} is encrypted (LUKS) and no'
-                ' operating system is outside it; use an unencrypted image')
-    return 'no operating system found in it'
 
 
 def mount(appliance, operating_system, folder):

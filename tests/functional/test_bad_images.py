@@ -201,7 +201,7 @@ class BadImagesTest(testtools.TestCase):
 
     def test_kernel_without_pmem(self):
         self._assert_refused('no-pmem', small_image.RELEASE,
-                             'no support for nvdimm')
+                             'has no nd_pmem; import linux-image-')
 
     def test_kernel_that_is_none(self):
         self._assert_refused('not-a-bzimage', small_image.KERNEL,

@@ -97,6 +97,17 @@ class FindTest(testtools.TestCase):
         self.assert_refused({f'/boot/vmlinuz-{_RELEASE}': test_bzimage.make()},
                             'no kernel in it')
 
+    def test_unified_kernel_image(self):
+        for path in ('/boot/EFI/Linux/arch-linux.efi',
+                     '/efi/EFI/Linux/debian-6.12.efi',
+                     '/boot/efi/EFI/Linux/fedora.efi',
+                     f'/lib/modules/{_RELEASE}/vmlinuz-virt.efi'):
+            files = _files() | {path: b'MZ'}
+            self.find(files)
+            del files[f'/boot/vmlinuz-{_RELEASE}']
+            self.assert_refused(files, 'part of a unified kernel image,'
+                                f' {path}; install an ordinary kernel')
+
     def test_not_a_bzimage(self):
         for content in (b'', b'MZ', _ELF, bytes(4096),
                         test_bzimage.make()[:0x230]):
