@@ -21,6 +21,8 @@ import hashlib
 import lzma
 import os
 import pathlib
+import re
+import shutil
 import stat
 import subprocess
 import uuid
@@ -80,15 +82,18 @@ class Kernel:
         if not self._folder.exists():
             self._folder = system / 'usr/lib/modules' / self.release
 
-    def modules(self):
-        """Return (name, content) of each module, in the order of loading."""
+    def modules(self, wanted=_MODULES):
+        """Return (name, content) of each module, in the order of loading.
+
+        :param wanted: names of modules; those they need come with them
+        """
         if not (self._folder / 'modules.dep').exists():
             process.run('depmod', '-b', str(self._folder.parents[2]),
                         self.release, timeout_s=60)
         index = kernel.Modules(*(
             (self._folder / f'modules.{kind}').read_bytes()
             for kind in ('dep', 'builtin', 'softdep', 'alias')))
-        return [self._module(path) for path in index.closure(_MODULES)]
+        return [self._module(path) for path in index.closure(wanted)]
 
     def _module(self, path):
         content = (self._folder / path).read_bytes()
@@ -196,6 +201,18 @@ class Guest:
                                    init.encode())])
         path.write_bytes(archive)
         return str(path)
+
+
+def install(tree, *programs):
+    """Put programs of this host into a tree, with the libraries they need."""
+    for program in programs:
+        listed = subprocess.run(['ldd', program], check=True,
+                                stdout=subprocess.PIPE, text=True).stdout
+        for path in [program, *re.findall(r'(/\S+) \(0x', listed)]:
+            target = tree / path.lstrip('/')
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            shutil.copy(path, target)
 
 
 def make_tree(folder):

@@ -71,16 +71,17 @@ class InitTestCase(testtools.TestCase):
         :param code: the exit code that it must have
         """
         text = (f'. {_INIT}\n'
-                'SYS=$1/sys PROC=$1/proc DEV=$1/dev MODULES=$1/modules\n'
+                'SYS=$1/sys PROC=$1/proc DEV=$1/dev MODULES=$1/modules'
+                ' RUN=$1/run\n'
                 'LOWER=$1/lower DELTA=$1/delta ROOT=$1/root PATH=$1/bin\n'
                 f'{script}')
         done = subprocess.run(
             [initramfs.BUSYBOX, 'sh', '-c', text, 'sh', str(self.folder)],
             env=_ENVIRONMENT | (environment or {}), cwd=self.folder,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=60)
-        self.assertEqual(code, done.returncode, done.stdout)
-        return done.stdout
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        said = done.stdout.decode(errors='replace')
+        self.assertEqual(code, done.returncode, said)
+        return said
 
 
 class CommandLineTest(InitTestCase):
@@ -116,6 +117,27 @@ class CommandLineTest(InitTestCase):
     def test_open_quote(self):
         self.assertEqual('/bin/a b', self.read('init="/bin/a b')[5])
 
+    def test_what_the_kernel_leaves_to_init(self):
+        for end in ('--', '"--"'):
+            self.assertEqual('a', self.read(
+                f'flexmem.base=a {end} flexmem.base=b')[0])
+        self.assertEqual('b', self.read('--a "-- " flexmem.base=b')[0])
+
+    def test_all_blanks_of_the_kernel(self):
+        # 0xa0 is one in lib/ctype.c, also within a character of UTF-8
+        for locale in ({}, {'LANG': 'C.UTF-8', 'LC_ALL': 'C.UTF-8'}):
+            for blank in (b'\t', b'\v', b'\f', b'\xa0', b'\xc3\xa0'):
+                self.write('proc/cmdline', b'x' + blank
+                           + b'flexmem.base=b' + blank[-1:] + b'c\n')
+                self.assertEqual('[b]', self.run_script(
+                    _READ, locale).splitlines()[0], (locale, blank))
+
+    def test_one_quote_at_the_end_is_taken_off(self):
+        for line, value in (('"init="a""', 'a"'), ('"init=a""', 'a"'),
+                            ('init=""', ''), ('init="', ''), ('init=a"', 'a"'),
+                            ('"init=a', 'a')):
+            self.assertEqual(value, self.read(line)[5], line)
+
     def test_globs_stay(self):
         for name in ('flexmem.base=other', 'init=x'):
             self.write(name, '')
@@ -139,7 +161,7 @@ class CommandLineTest(InitTestCase):
         hostile = {name: '/evil' for name in (
             'base', 'rootfs', 'writes', 'direct', 'reporting_order', 'init',
             'pmem', 'delta', 'source', 'text', 'word', 'line', 'quoted',
-            'SYS', 'PROC', 'DEV', 'MODULES', 'LOWER', 'DELTA', 'ROOT',
+            'SYS', 'PROC', 'DEV', 'RUN', 'MODULES', 'LOWER', 'DELTA', 'ROOT',
             'SERIAL', 'WAIT_S', 'PATH')}
         hostile |= {'IFS': 'e=/.', 'ENV': '/evil', 'PS4': '$(echo evil)'}
         self.assertEqual(['', 'erofs', 'disk', '', '', '/sbin/init'],
@@ -294,6 +316,28 @@ class ModulesTest(InitTestCase):
             'insmod b.ko\ninsmod a-1.ko\n'
             'flexmem: module a-1.ko does not load here\ninsmod c.ko\n', said)
 
+    def load(self, *modules):
+        self.write('modules/order', ''.join(f'{name}.ko\n'
+                                            for name in modules))
+        return self.run_script(
+            'insmod() { echo "${1##*/} $# ${2-} ${3-}"; }\n'
+            'read_command_line; load_modules').splitlines()
+
+    def test_parameters_of_the_command_line(self):
+        self.write('proc/cmdline', 'virtio_scsi.a=1 quiet virtio-blk.b=2 sd.c'
+                   ' virtio_blk.d="x  y" "virtio_blk.e=z z"'
+                   ' -- virtio_scsi.f=3\n')
+        self.assertEqual(
+            ['virtio-scsi.ko 2 a="1" ', 'sd_mod.ko 1  ', 'sd.ko 2 c ',
+             'virtio_blk.ko 4 b="2" d="x  y"'],
+            self.load('virtio-scsi', 'sd_mod', 'sd', 'virtio_blk'))
+
+    def test_parameters_are_not_expanded(self):
+        for value in ('$(id)', '`id`', '*', '\\\\n', "'", '$HOME'):
+            self.write('proc/cmdline', f'a.b={value} .c=1 d.=2 e=f.g\n')
+            self.assertEqual([f'a.ko 2 b="{value}" ', 'd.ko 1  ',
+                              'e.ko 1  '], self.load('a', 'd', 'e'))
+
     def test_reporting_order(self):
         path = 'sys/module/page_reporting/parameters/page_reporting_order'
         self.run_script('set_reporting_order 9')  # the kernel has none
@@ -328,11 +372,176 @@ class FailureTest(InitTestCase):
             'flexmem: FATAL: the guest cannot start; powering off\noff -f\n',
             said)
 
+    def test_says_why_on_all_consoles(self):
+        self.write('dev/kmsg', '')
+        said = self.run_script('poweroff() { exit 9; }\nsleep() { :; }\n'
+                               'fail no luck', code=9)
+        self.assertEqual('', said)
+        self.assertEqual('<2>flexmem: FATAL: the guest cannot start; powering'
+                         ' off\n', (self.folder / 'dev/kmsg').read_text())
+
     def test_unknown_writes_policy(self):
         said = self.run_script('fail() { echo "$*"; exit 9; }\n'
-                               'writes=nowhere; mount_delta', code=9)
+                               'writes=nowhere; find_or_make_delta', code=9)
         self.assertEqual('flexmem.writes=nowhere on the kernel command'
                          ' line\n', said)
+
+
+class SystemdTest(InitTestCase):
+
+    def link(self, **links):
+        for path, target in links.items():
+            path = self.folder / 'root' / path.replace('_', '/')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(target)
+
+    def planned(self, init='/sbin/init'):
+        self.run_script(f'init={init}; mkdir -p "$RUN"; plan_flush')
+        return sorted(path.name for path in (self.folder / 'run').iterdir())
+
+    def test_init_that_is_systemd(self):
+        self.link(sbin='usr/sbin', usr_sbin_init='../lib/systemd/systemd')
+        self.assertEqual(['systemd'], self.planned())
+        unit = self.folder / 'run/systemd/system/flexmem-flush.service'
+        self.assertIn('blockdev', unit.read_text())
+
+    def test_absolute_links(self):
+        self.link(sbin_init='/sbin/other', sbin_other='/lib/systemd/systemd')
+        self.assertEqual(['systemd'], self.planned())
+
+    def test_named_on_the_command_line(self):
+        self.link(sbin_init='/lib/systemd/systemd')
+        self.assertEqual([], self.planned('/bin/sh'))
+        self.assertEqual(['systemd'], self.planned('/lib/systemd/systemd'))
+
+    def test_other_inits(self):
+        self.link(sbin_init='/bin/busybox')
+        self.assertEqual([], self.planned())
+        self.assertEqual([], self.planned('/sbin/openrc-init'))
+
+    def test_loop(self):
+        self.link(sbin_init='init')
+        self.assertEqual([], self.planned())
+
+
+class DeltaTest(InitTestCase):
+    """What /init makes of a delta, by what its programs answer."""
+
+    def setUp(self):
+        super().setUp()
+        (self.folder / 'delta/upper').mkdir(parents=True)
+        self.write('proc/mounts', '')
+
+    def mount(self, fsck='return 0', mount='return 0', before=''):
+        """Run mount_layers; returns what was mounted, and what was said."""
+        said = self.run_script(f'''
+            delta=/dev/vda source=/dev/vda
+            run_in_base() {{
+                [ "$1" = e2fsck ] || return 0
+                echo "CALL $*" >&3; {fsck}
+            }}
+            mount() {{ echo "MOUNT $*" >&3; {mount}; }}
+            umount() {{ echo "UMOUNT ${{1##*/}}" >&3; }}
+            poweroff() {{ exit 9; }}
+            sleep() {{ :; }}
+            {before}
+            mount_layers 3> calls
+            echo "read_only=$read_only"''')
+        calls = (self.folder / 'calls').read_text()
+        return calls.replace(f'{self.folder}/', '').splitlines(), said
+
+    _RW = ['MOUNT -t ext4 -o ro,noload /dev/vda delta', 'UMOUNT delta',
+           'CALL e2fsck -p /dev/vda',
+           'MOUNT -t ext4 -o errors=remount-ro /dev/vda delta',
+           'MOUNT -t overlay -o lowerdir=lower,upperdir=delta/upper,'
+           'workdir=delta/work,redirect_dir=on,metacopy=off,index=off'
+           ' /dev/vda root']
+    _RO = ['MOUNT -t ext4 -o ro /dev/vda delta',
+           'MOUNT -t overlay -o ro,lowerdir=delta/upper:lower,'
+           'redirect_dir=follow,metacopy=off /dev/vda root']
+
+    def test_sound(self):
+        for fsck in ('return 0', 'return 127', 'echo no mtab; return 8'):
+            calls, said = self.mount(fsck)
+            self.assertEqual(self._RW, calls)
+            self.assertIn('read_only=\n', said)
+
+    def test_repaired(self):
+        calls, said = self.mount('echo "inode 12 FIXED."; return 1')
+        self.assertEqual(self._RW, calls)
+        self.assertEqual('flexmem: e2fsck: inode 12 FIXED.\nread_only=\n',
+                         said)
+
+    def test_not_repaired(self):
+        calls, said = self.mount('echo "RUN fsck MANUALLY."; return 4')
+        self.assertEqual([*self._RW[:3], *self._RO], calls)
+        self.assertEqual(
+            'flexmem: e2fsck: RUN fsck MANUALLY.\n'
+            'flexmem: e2fsck -p leaves errors on /dev/vda uncorrected; the'
+            ' root filesystem is read-only\n'
+            'flexmem: rescue the server, and run e2fsck on the disk'
+            ' flexmem-delta\nread_only=yes\n', said)
+
+    def test_error_that_mounting_meets(self):
+        self.write('sys/fs/ext4/vda/errors_count', '1\n')
+        fsck = 'if [ -e met ]; then echo 0 > sys/fs/ext4/vda/errors_count;' \
+               ' echo FIXED; return 1; fi; : > met'
+        calls, said = self.mount(fsck)
+        self.assertEqual([*self._RW, 'UMOUNT root', 'UMOUNT delta',
+                          *self._RW], calls)
+        self.assertEqual('flexmem: e2fsck: FIXED\nread_only=\n', said)
+
+    def test_error_that_stays(self):
+        self.write('sys/fs/ext4/vda/errors_count', '1\n')
+        calls, said = self.mount()
+        self.assertEqual(self._RO, calls[-2:])
+        self.assertIn('there are errors on /dev/vda; the root', said)
+        # nothing but an e2fsck would reset the count
+        calls, said = self.mount('return 127')
+        self.assertEqual(self._RW, calls)
+
+    def test_read_only_by_the_kernel(self):
+        for options in ('ro,relatime', 'ro', 'rw,relatime,emergency_ro'):
+            self.write('proc/mounts',
+                       f'/dev/vda {self.folder}/delta ext4 {options} 0 0\n')
+            calls, said = self.mount('return 127')
+            self.assertEqual(self._RO, calls[-2:], options)
+        self.write('proc/mounts', f'/dev/vda {self.folder}/delta ext4'
+                                  ' rw,relatime,errors=remount-ro 0 0\n')
+        self.assertEqual(self._RW, self.mount()[0])
+
+    def test_superblock_that_is_gone(self):
+        calls, said = self.mount(
+            'return 0', 'case $* in *ro,noload,sb=*|*overlay*) ;;'
+            ' *) return 1 ;; esac')
+        self.assertNotIn('CALL e2fsck -p /dev/vda', calls)
+        self.assertEqual('MOUNT -t ext4 -o ro,noload,sb=131072 /dev/vda delta',
+                         calls[-2])
+        self.assertIn('cannot mount /dev/vda as ext4; the root', said)
+
+    def test_upper_folder_that_is_lost(self):
+        (self.folder / 'delta/upper').rmdir()
+        (self.folder / 'delta/work').mkdir()
+        said = self.run_script(
+            'mount() { :; }; umount() { :; }; sleep() { :; }\n'
+            'run_in_base() { :; }; delta=/dev/vda\n'
+            'poweroff() { exit 9; }; mount_layers', code=9)
+        self.assertIn('FATAL: what was written to /dev/vda is lost\n', said)
+        self.assertFalse((self.folder / 'delta/upper').exists())
+
+    def test_nothing_can_be_mounted(self):
+        said = self.run_script(
+            'mount() { return 1; }; umount() { :; }; sleep() { :; }\n'
+            'rmdir delta/upper; delta=/dev/vda\n'
+            'poweroff() { exit 9; }; mount_layers', code=9)
+        self.assertIn('flexmem: FATAL: cannot mount /dev/vda as ext4\n', said)
+
+    def test_writes_to_memory(self):
+        said = self.run_script(
+            'mount() { return 1; }; sleep() { :; }; writes=memory\n'
+            'poweroff() { exit 9; }; mount_layers', code=9)
+        self.assertIn(f'FATAL: cannot mount the overlay of {self.folder}/lower'
+                      f' and {self.folder}/delta\n', said)
 
 
 class LayoutNoteTest(InitTestCase):
