@@ -109,6 +109,7 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
                              ' stock domain')
         fitness.check(root)
         _check_boot(boot)
+        memory.check_addresses(root, boot.size_bytes)
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
                              extra_kernel_args,
                              not memory.ram_is_below_4_gib(root))

@@ -50,19 +50,15 @@ def chipset(root):
     """
     # what libvirt takes where the XML leaves it open
     machine = root.find('os/type').get('machine', 'pc')
-    name = _chipset_of(machine)
+    name = chipset_of(machine)
     if name is None:
         raise ValueError(f'FlexMem has no support for machine type {machine};'
                          ' choose pc or q35 (hw_machine_type)')
     return name
 
 
-def supports_machine(machine):
-    """Return whether a machine type, such as pc-q35-7.2, is supported."""
-    return _chipset_of(machine) is not None
-
-
-def _chipset_of(machine):
+def chipset_of(machine):
+    """Return 'pc' or 'q35' for a machine type, such as pc-q35-7.2, or None."""
     return next((name for family, name in _CHIPSETS
                  if family.fullmatch(machine)), None)
 

@@ -12,8 +12,11 @@
 
 """The memory of a guest: where its RAM lies, and room for the FlexMem device.
 
-Source of addresses: hw/i386/pc.c, pc_piix.c and pc_q35.c of QEMU.
+Source of addresses: hw/i386/pc.c, pc_piix.c and pc_q35.c of QEMU (there
+pc_max_used_gpa() and what it calls).
 """
+
+import re
 
 from lxml import etree
 
@@ -21,11 +24,21 @@ from nova_flexmem.guest import fitness
 from nova_flexmem.guest import xmledit
 
 _MIB_KIB = 1 << 10
+_GIB_KIB = 1 << 20
 
 #: From this size on, a part of a guest's RAM lies above 4 GiB: below, QEMU
 #: leaves room for devices. (It then moves more than it must: of 4 GiB of RAM
 #: 1 GiB with pc, 2 GiB with q35.)
 _SPLIT_KIB = {'pc': 3584 * _MIB_KIB, 'q35': 2816 * _MIB_KIB}
+
+#: What of the RAM of such a guest stays below.
+_LOW_KIB = {'pc': 3 * _GIB_KIB, 'q35': 2 * _GIB_KIB}
+
+#: Addresses for PCI devices behind all memory (pci-hole64-size).
+_PCI_KIB = {'pc': 2 * _GIB_KIB, 'q35': 32 * _GIB_KIB}
+
+#: Of QEMU's processors, unless they take the host's (TCG_PHYS_ADDR_BITS).
+ADDRESS_BITS = 40
 
 
 def ram_is_below_4_gib(root):
@@ -40,6 +53,73 @@ def ram_is_below_4_gib(root):
     return (root.find('maxMemory') is None
             and xmledit.size_kib(root.find('memory'))
             < _SPLIT_KIB[fitness.chipset(root)])
+
+
+def check_addresses(root, size_bytes):
+    """Check that a stock domain has addresses left for the FlexMem device.
+
+    :param root: its XML, an element
+    :param size_bytes: of root.pmem
+    :raises: ValueError if it has not
+    """
+    ram_kib = xmledit.size_kib(root.find('memory'))
+    room_kib, slots = size_bytes // 1024, 1
+    maximum = root.find('maxMemory')
+    if maximum is not None:
+        room_kib += xmledit.size_kib(maximum) - ram_kib
+        slots += int(maximum.get('slots', '0'))
+    check_end(fitness.chipset(root), ram_kib, room_kib, slots,
+              _address_bits(root))
+
+
+def check_end(chipset, ram_kib, room_kib, slots, address_bits):
+    """Check that the memory of a guest ends where its processor sees it.
+
+    QEMU 7.2 and later do not start a guest whose memory ends behind that; with
+    earlier ones the guest does not see the FlexMem device.
+
+    :param room_kib: behind its RAM, root.pmem included
+    :param slots: memory slots of that room
+    :param address_bits: of the processor
+    :raises: ValueError
+    """
+    above_kib = (ram_kib - _LOW_KIB[chipset]
+                 if ram_kib >= _SPLIT_KIB[chipset] else 0)
+    # each slot may begin at the next GiB
+    end_kib = (_whole_gib(4 * _GIB_KIB + above_kib) + room_kib
+               + slots * _GIB_KIB)
+    end_kib = _whole_gib(end_kib) + _PCI_KIB[chipset]
+    if end_kib > 1 << (address_bits - 10):
+        raise ValueError(
+            f'its memory and root.pmem end at address'
+            f' {end_kib // _GIB_KIB} GiB, but its processor has {address_bits}'
+            f' bits, for {1 << (address_bits - 30)} GiB; use a smaller flavor,'
+            ' or more bits (hw:maxphysaddr_bits)')
+
+
+def host_address_bits():
+    """Return how many bits a guest's addresses can have on this host."""
+    with open('/proc/cpuinfo', encoding='utf-8') as f:
+        found = re.search(r'^address sizes\s*: (\d+) bits physical', f.read(),
+                          re.MULTILINE)
+    return max(int(found[1]) if found else 0, ADDRESS_BITS)
+
+
+def _whole_gib(size_kib):
+    return -(-size_kib // _GIB_KIB) * _GIB_KIB
+
+
+def _address_bits(root):
+    """Return how many bits a guest's physical addresses have, at most."""
+    element = root.find('cpu/maxphysaddr')
+    if element is not None and element.get('bits'):
+        return int(element.get('bits'))
+    cpu = root.find('cpu')
+    mode = None if cpu is None else cpu.get('mode')
+    if element is not None or (root.get('type') == 'kvm' and mode in (
+            'host-passthrough', 'host-model', 'maximum')):
+        return host_address_bits()
+    return ADDRESS_BITS
 
 
 def make_room(root, size_bytes):

@@ -28,6 +28,8 @@ from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem import exception
 from nova_flexmem.guest import fitness
+from nova_flexmem.guest import memory
+from nova_flexmem.store import basefiles
 from nova_flexmem.virt import rootdisk
 
 CONF = nova.conf.CONF
@@ -69,6 +71,27 @@ def check_flavor(instance, flavor, image_meta):
     _raise(_of_flavor(instance, flavor, image_meta))
 
 
+def check_addresses(instance, image_meta, base):
+    """Check that an instance has addresses left for the FlexMem device.
+
+    :param base: the basefiles.Base that it would boot from
+    :raises: InstanceRefused
+    """
+    bits = (instance.flavor.extra_specs.get('hw:maxphysaddr_bits')
+            or image_meta.properties.get('hw_maxphysaddr_bits')
+            or (memory.host_address_bits() if CONF.libvirt.virt_type == 'kvm'
+                else memory.ADDRESS_BITS))
+    try:
+        memory.check_end(
+            fitness.chipset_of(libvirt_utils.get_machine_type(image_meta)
+                               or 'pc'),
+            instance.flavor.memory_mb << 10,
+            base.manifest.files[basefiles.ROOT_PMEM].size_bytes // 1024, 1,
+            int(bits))
+    except ValueError as e:
+        raise exception.InstanceRefused(reason=str(e))
+
+
 def check_interface(vif):
     """Check that a port suits an instance that uses FlexMem.
 
@@ -104,7 +127,7 @@ def _of_boot(instance, image_meta, booted_from_volume):
     yield (arch != 'x86_64',
            f'its architecture is {arch}; only x86_64 is supported')
     machine = libvirt_utils.get_machine_type(image_meta) or 'pc'
-    yield (not fitness.supports_machine(machine),
+    yield (fitness.chipset_of(machine) is None,
            f'its machine type is {machine}; use pc or q35 (hw_machine_type)')
     yield (CONF.libvirt.inject_partition != -2 and
            not configdrive.required_by(instance),

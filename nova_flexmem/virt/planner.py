@@ -192,6 +192,7 @@ class Planner:
             direct_paths=(link.direct_paths if link
                           else CONF.flexmem.direct_paths),
             rootfs=base.manifest.rootfs)
+        eligibility.check_addresses(instance, image_meta, base)
         try:
             cmdline.build(domain.Boot.of(base), record.writes,
                           record.direct_paths,

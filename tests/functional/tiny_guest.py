@@ -34,6 +34,7 @@ from nova_flexmem.guest import delta
 from nova_flexmem.guest import device
 from nova_flexmem.guest.device import nvdimm
 from nova_flexmem.image import kernel
+from nova_flexmem.image import modules
 from nova_flexmem import process
 from nova_flexmem.store import superblock
 
@@ -90,7 +91,7 @@ class Kernel:
         if not (self._folder / 'modules.dep').exists():
             process.run('depmod', '-b', str(self._folder.parents[2]),
                         self.release, timeout_s=60)
-        index = kernel.Modules(*(
+        index = modules.Modules(*(
             (self._folder / f'modules.{kind}').read_bytes()
             for kind in ('dep', 'builtin', 'softdep', 'alias')))
         return [self._module(path) for path in index.closure(wanted)]

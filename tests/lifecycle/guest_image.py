@@ -36,7 +36,7 @@ import sys
 from nova_flexmem.build import cpio
 from nova_flexmem.demo import cache
 from nova_flexmem.demo import shell
-from nova_flexmem.image import kernel
+from nova_flexmem.image import modules
 from nova_flexmem import process
 
 MIB = 1 << 20
@@ -207,7 +207,7 @@ def _closure(release, names):
     for kind in ('dep', 'builtin', 'softdep', 'alias'):
         with open(f'/lib/modules/{release}/modules.{kind}', 'rb') as f:
             indexes.append(f.read())
-    return kernel.Modules(*indexes).closure(names)
+    return modules.Modules(*indexes).closure(names)
 
 
 def _make_initramfs(path, folder, root, release):

@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+from unittest import mock
+
 import nova.conf
 from nova import context as nova_context
 from nova import exception as nova_exception
@@ -33,6 +35,27 @@ class EligibilityTest(testtools.TestCase):
         self.conf = self.useFixture(
             config_fixture.Config(nova.conf.CONF)).conf
         self.conf.set_override('virt_type', 'qemu', 'libvirt')
+
+    def check_addresses(self, memory_mb, specs=None, **properties):
+        flavor = objects.Flavor(memory_mb=memory_mb, extra_specs=specs or {})
+        base = mock.Mock()
+        base.manifest.files = {'root.pmem': mock.Mock(size_bytes=1 << 30)}
+        eligibility.check_addresses(
+            objects.Instance(flavor=flavor), objects.ImageMeta.from_dict(
+                {'properties': properties}), base)
+
+    def test_addresses(self):
+        self.check_addresses(512)
+        self.check_addresses(1018 << 10, hw_machine_type='pc')
+        for properties in ({'hw_machine_type': 'q35'},
+                           {'hw_machine_type': 'pc',
+                            'hw_maxphysaddr_bits': '39'}):
+            e = self.assertRaises(exception.InstanceRefused,
+                                  self.check_addresses, 1018 << 10,
+                                  **properties)
+            self.assertIn('hw:maxphysaddr_bits', str(e))
+        self.check_addresses(1018 << 10, {'hw:maxphysaddr_bits': '42'},
+                             hw_machine_type='q35')
 
     def check(self, specs=None, properties=None, vifs=(), volume=False,
               numa_topology=None, **fields):
