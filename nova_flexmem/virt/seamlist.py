@@ -18,16 +18,11 @@ or is listed and no longer there.
 
 #: By module, class or object: what has to be there. Of what is called, the
 #: names of the positional arguments, as Nova has them, then keywords with "=".
-#: Others pass more arguments if it begins with "...".
 USED = {
     'nova.api.validation.extra_specs.base': (
         'ExtraSpecValidator(description=, name=, value=)',),
-    'nova.compute.manager.ComputeManager': (
-        'rebuild_instance(..., instance=, orig_image_ref=, '
-        'orig_sys_metadata=)',),
     'nova.compute.manager.ComputeVirtAPI': (
-        '_compute',
-        'reportclient'),
+        'reportclient',),
     'nova.compute.power_state': (
         'SHUTDOWN',),
     'nova.compute.provider_tree.ProviderTree': (
@@ -91,6 +86,7 @@ USED = {
         'root_gb'),
     'nova.objects.ImageMeta': (
         'from_image_ref(context, image_api, image_ref)',
+        'from_instance(instance)',
         'id',
         'obj_attr_is_set(attrname)',
         'properties'),
@@ -123,13 +119,13 @@ USED = {
         'dest_compute',
         'dest_node',
         'get_by_id(context, migration_id)'),
+    'nova.objects.RequestSpec': (
+        'get_by_instance_uuid(context, instance_uuid)',),
     'nova.safe_utils': (
         'get_wrapped_function(function)',),
     'nova.scheduler.client.report.SchedulerReportClient': (
-        'get_allocs_for_consumer(context, consumer)',
         'get_provider_by_name(context, name)',
-        'get_provider_traits(context, rp_uuid)',
-        'put_allocations(context, consumer_uuid, payload)'),
+        'get_provider_traits(context, rp_uuid)'),
     'nova.scheduler.utils': (
         'get_weight_multiplier(host_state, multiplier_name, '
         'multiplier_config)',),

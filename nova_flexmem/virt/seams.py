@@ -145,9 +145,6 @@ def _call_problem(owner, name, words):
     order = [one for one, p in given.items() if p.kind in _POSITIONAL]
     kinds = {parameter.kind for parameter in given.values()}
     passed: list[str] = []
-    if words[:1] == ['...']:
-        words = words[1:]
-        passed += given  # by others
     for index, word in enumerate(words):
         passed.append(word.removesuffix('='))
         if word.endswith('='):
