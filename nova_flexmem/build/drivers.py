@@ -46,17 +46,17 @@ def import_pack(packs, source):
     try:
         if os.path.isdir(source):
             name, build, digest = '', '', ''
-            found = _needed(lambda: _in_folder(source))
+            contents = _needed(lambda: _in_folder(source))
         else:
             package = packages.open_package(source)
             name, build = package.name, package.version
             with open(source, 'rb') as f:
                 digest = hashlib.file_digest(f, 'sha256').hexdigest()
-            found = _needed(lambda: _in_package(package))
+            contents = _needed(lambda: _in_package(package))
         facts = {module: modulefile.read(content)
-                 for module, content in found.items()}
+                 for module, content in contents.items()}
         releases = {fact.release for fact in facts.values()}
-        if not found:
+        if not contents:
             raise ValueError('no module in it that FlexMem guests need')
         if len(releases) > 1:
             raise ValueError('modules of several kernels in it:'
@@ -64,7 +64,7 @@ def import_pack(packs, source):
         release, = releases
         modules = {module: driverpacks.Module(
             hashlib.sha256(content).hexdigest(), [*facts[module].needs])
-            for module, content in found.items()}
+            for module, content in contents.items()}
         if not build:
             digest = hashlib.sha256(repr(sorted(
                 (module, facts.sha256) for module, facts in modules.items())
@@ -75,7 +75,7 @@ def import_pack(packs, source):
             {os.path.basename(os.path.abspath(source)): digest}, modules)
     except ValueError as e:
         raise exception.DriversRefused(source=source, reason=str(e))
-    return packs.add(pack, found)
+    return packs.add(pack, contents)
 
 
 def _needed(files):
@@ -85,20 +85,20 @@ def _needed(files):
     :raises: ValueError
     """
     wanted = {*kernel.WANTED}
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     for _number in range(_MAX_PASSES):
-        missing = wanted - found.keys()
+        missing = wanted - contents.keys()
         for name, path, read in files():
-            if name in missing and name not in found:
-                found[name] = modules_module.decompress(
+            if name in missing and name not in contents:
+                contents[name] = modules_module.decompress(
                     path, read(modules_module.MAX_MODULE_BYTES))
-                if sum(map(len, found.values())) > _MAX_ALL_BYTES:
+                if sum(map(len, contents.values())) > _MAX_ALL_BYTES:
                     raise ValueError('the modules that guests need take over'
                                      f' {_MAX_ALL_BYTES >> 20} MiB')
-        more = {need for content in found.values()
+        more = {need for content in contents.values()
                 for need in modulefile.read(content).needs}
         if more <= wanted:
-            return found
+            return contents
         wanted |= more
     raise ValueError('modules in it need each other without an end')
 

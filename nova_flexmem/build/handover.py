@@ -97,9 +97,9 @@ def unpack(kernel, initramfs):
     :raises: ValueError if write() did not make them
     """
     size = bzimage.setup_bytes(kernel) if len(kernel) > 512 else len(kernel)
-    _before, found, code = kernel[size:].partition(_ADD_PADDED)
+    _before, mark, code = kernel[size:].partition(_ADD_PADDED)
     padded = int.from_bytes(code[:4], 'little')
-    if not found or not 0 < padded < len(initramfs):
+    if not mark or not 0 < padded < len(initramfs):
         raise ValueError('the kernel file is not one of a base')
     return kernel[:size] + initramfs[:padded], initramfs[padded:]
 

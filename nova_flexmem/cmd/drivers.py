@@ -103,13 +103,13 @@ class Remove(store.StoreCommand):
 
     def take_action(self, parsed_args):
         packs = self.open_store().driver_packs
-        found = [pack for pack in packs.all()
-                 if parsed_args.pack in (pack.name, pack.release)]
-        if not found:
+        wanted = [pack for pack in packs.all()
+                  if parsed_args.pack in (pack.name, pack.release)]
+        if not wanted:
             raise exception.DriversRefused(
                 source=parsed_args.pack, reason='no such driver pack; list'
                 ' them with "nova-flexmem drivers list"')
-        for pack in found:
+        for pack in wanted:
             packs.remove(pack)
             self.app.stdout.write(f'{pack.name}: removed\n')
 

@@ -93,17 +93,17 @@ def rows(taken):
 
     :param taken: an estimate.HostEstimate
     """
-    found = []
+    rows = []
     for image in taken.images:
-        found.append(('image', image.image, None, None, None, *_sizes(
+        rows.append(('image', image.image, None, None, None, *_sizes(
             image.instances, image.data_bytes, image.in_others_bytes)))
-        found += [('instance', image.image, each.instance.qemu.name,
-                   each.instance.qemu.uuid, each.instance.qemu.pid,
-                   *_sizes([each], None, None)) for each in image.instances]
-    found.append(('host', None, None, None, None, *_sizes(
+        rows += [('instance', image.image, each.instance.qemu.name,
+                  each.instance.qemu.uuid, each.instance.qemu.pid,
+                  *_sizes([each], None, None)) for each in image.instances]
+    rows.append(('host', None, None, None, None, *_sizes(
         taken.instances, sum(image.data_bytes for image in taken.images),
         taken.more_than_once_bytes)))
-    return found
+    return rows
 
 
 def summary(taken):

@@ -143,21 +143,21 @@ def measure(options, progress):
     left_out: list[str] = []
     unused = balloon.unused_bytes() if options.free_returned else {}
     images, parts = [], {}
-    for path, found in sorted(_by_image(options, left_out).items()):
-        name = found[0].image
+    for path, group in sorted(_by_image(options, left_out).items()):
+        name = group[0].image
         try:
             fingerprints = estimate_images.read(
                 path, options.max_virtual_size_bytes,
                 lambda part: progress(f'reading image {name}', part))
         except (exception.ImageRefused, exception.BuildFailed) as e:
             left_out += [_sentence(each.qemu, f'its image cannot be read: {e}')
-                         for each in found]
+                         for each in group]
             continue
         parts[path] = fingerprints.some()
         instances = []
-        for number, each in enumerate(found):
-            progress(f'sampling {len(found)} instances of image {name}',
-                     number / len(found))
+        for number, each in enumerate(group):
+            progress(f'sampling {len(group)} instances of image {name}',
+                     number / len(group))
             with _leaving_out(each.qemu, left_out):
                 instances.append(_instance(
                     each, fingerprints, unused.get(each.qemu.uuid), options))
@@ -172,7 +172,7 @@ def measure(options, progress):
 
 def _by_image(options, left_out):
     """Return the stock instances of this host, by their images' paths."""
-    found: dict[str, list[estimate_instances.Instance]] = {}
+    by_image: dict[str, list[estimate_instances.Instance]] = {}
     ids = estimate_instances.image_ids()
     for qemu in processes.running():
         if options.pids is not None and qemu.pid not in options.pids:
@@ -182,8 +182,8 @@ def _by_image(options, left_out):
             # before an image is read for nothing
             estimate_instances.ram(qemu)
             os.close(os.open(f'/proc/{qemu.pid}/mem', os.O_RDONLY))
-            found.setdefault(each.path, []).append(each)
-    return found
+            by_image.setdefault(each.path, []).append(each)
+    return by_image
 
 
 def _instance(each, fingerprints, unused_bytes, options):

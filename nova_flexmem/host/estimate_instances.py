@@ -66,20 +66,20 @@ def image_ids():
     Of an instance without an image, which boots from a volume, the id is ''.
     If libvirt does not answer, the result is empty.
     """
-    found = {}
+    images = {}
     try:
         with libvirt_connection.read_only(_URI) as connection:
             for domain in connection.listAllDomains(
                     libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
                 try:
-                    found[domain.UUIDString()] = image_id(domain.metadata(
+                    images[domain.UUIDString()] = image_id(domain.metadata(
                         libvirt.VIR_DOMAIN_METADATA_ELEMENT, _NAMESPACE))
                 except libvirt.libvirtError as e:
                     LOG.debug('%s: %s', domain.name(), e)  # not Nova's, gone
     except libvirt.libvirtError as e:
         LOG.info('The names of images are not known, as libvirt does not'
                  ' answer: %s', e)
-    return found
+    return images
 
 
 def image_id(metadata):
@@ -171,12 +171,12 @@ def _backing_file(words):
                 continue  # not every process with QEMU's name is QEMU
     below = {fields.get('backing') for fields in nodes.values()
              if isinstance(fields.get('backing'), str)}
-    found = [path for name, fields in nodes.items()
+    paths = [path for name, fields in nodes.items()
              if fields.get('backing') in nodes and name not in below
              and (path := _end_of_chain(fields, nodes))]
-    cached = [path for path in found
+    cached = [path for path in paths
               if _CACHED.match(os.path.basename(path))]
-    return (cached or found or [None])[0]
+    return (cached or paths or [None])[0]
 
 
 def _end_of_chain(fields, nodes):

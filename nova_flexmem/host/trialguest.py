@@ -198,12 +198,12 @@ def _boot(files, device, accel):
         reason = ''
     except exception.ProgramFailed as e:
         reason = f'{e}; '
-    said = _console(files.path('console'))
-    if _MARK not in said:
+    console = _console(files.path('console'))
+    if _MARK not in console:
         raise exception.HostUnfit(
             reason=f'a guest with this version\'s hand-over code and /init'
             f' does not boot from {device} with {accel.upper()}: {reason}its'
-            f' console ends with "{_last(said)}"; try another QEMU (7.2 is'
+            f' console ends with "{_last(console)}"; try another QEMU (7.2 is'
             ' known to work), or set [flexmem] device to the other device')
 
 
@@ -215,9 +215,9 @@ def _console(path):
         return ''  # QEMU has not even started
 
 
-def _last(said):
+def _last(console):
     """Return the line of a console that tells most about a failure."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in console.splitlines() if line.strip()]
     telling = [line for line in lines
                if re.search(r'FATAL: (?!the guest)|panic', line)]
     return (telling or lines or ['nothing'])[-1][-200:]

@@ -63,21 +63,21 @@ def chosen(entries, wanted):
     """
     names = _INTO_SUBMENU.split(wanted or '0', maxsplit=_MAX_DEPTH)
     for name in (name.replace('>>', '>') for name in names):
-        found = [entry for number, entry in enumerate(entries)
-                 if name in (str(number), entry.id, entry.title)]
-        if not found:
+        matching = [entry for number, entry in enumerate(entries)
+                    if name in (str(number), entry.id, entry.title)]
+        if not matching:
             # GRUB boots the first one then
             return chosen(entries, '0') if wanted != '0' and entries else None
-        if not found[0].entries:
-            return found[0]
-        entries = found[0].entries
+        if not matching[0].entries:
+            return matching[0]
+        entries = matching[0].entries
     return chosen(entries, '0')
 
 
 def flat(entries):
     """Return entries, and those in submenus instead of them, each once."""
-    found: dict[Entry, None] = {}
+    ordered: dict[Entry, None] = {}
     for entry in entries:
         for inner in flat(entry.entries) if entry.entries else (entry,):
-            found[inner] = None
-    return tuple(found)
+            ordered[inner] = None
+    return tuple(ordered)

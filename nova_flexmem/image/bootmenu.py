@@ -74,19 +74,19 @@ def _extlinux(tree):
     """Return the Menu of extlinux; an empty one if there is none."""
     text = next(filter(None, map(tree.read_text, _EXTLINUX)), '')
     default = ''
-    found: list[dict[str, str]] = []
+    labels: list[dict[str, str]] = []
     for line in text.splitlines():
         name, value = (line.split(None, 1) + ['', ''])[:2]
         name = name.lower()
-        if name == 'label' and len(found) < _MAX_LABELS:
-            found.append({'label': value.strip()})
+        if name == 'label' and len(labels) < _MAX_LABELS:
+            labels.append({'label': value.strip()})
         elif name == 'default':
             default = value.strip()
-        elif found and name in ('kernel', 'linux', 'append'):
-            found[-1][name] = value.strip()
+        elif labels and name in ('kernel', 'linux', 'append'):
+            labels[-1][name] = value.strip()
     entries = tuple(
         bootentry.Entry(fields['label'], '',
                         fields.get('linux', fields.get('kernel', '')),
-                        fields.get('append', '')) for fields in found)
+                        fields.get('append', '')) for fields in labels)
     chosen = [entry for entry in entries if entry.title == default] or entries
     return Menu(chosen[0] if chosen else None, entries)

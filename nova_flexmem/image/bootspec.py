@@ -33,7 +33,7 @@ def entries(tree, environment):
     :param tree: the image's operating_system.Tree
     :param environment: GRUB's variables, which the entries may name
     """
-    found = []
+    listed = []
     for path in [path for folder in _LOADERS
                  for path in grub.entries(tree, folder)]:
         fields: dict[str, str] = {}
@@ -48,10 +48,10 @@ def entries(tree, environment):
             fields.get('options', '')[:_MAX_OPTIONS_CHARACTERS], environment)
             for word in words]
         name = path.rpartition('/')[2].removesuffix('.conf')
-        found.append(bootentry.Entry(
+        listed.append(bootentry.Entry(
             fields.get('title', ''), name, fields.get('linux', ''),
             grubscript.command_line(words)))
-    return sorted(found, reverse=True, key=functools.cmp_to_key(_by_id))
+    return sorted(listed, reverse=True, key=functools.cmp_to_key(_by_id))
 
 
 def _by_id(first, second):

@@ -44,15 +44,15 @@ def read(content):
         sections = _sections(content)
     except (struct.error, IndexError):
         raise ValueError('not a whole ELF file')
-    said: dict[bytes, list[str]] = {}
+    fields: dict[bytes, list[str]] = {}
     for fact in sections.get(b'.modinfo', b'').split(b'\0'):
         name, _equals, value = fact.partition(b'=')
-        said.setdefault(name, []).append(value.decode(errors='replace'))
-    release = ' '.join(said.get(b'vermagic', [])).partition(' ')[0]
+        fields.setdefault(name, []).append(value.decode(errors='replace'))
+    release = ' '.join(fields.get(b'vermagic', [])).partition(' ')[0]
     if not release:
         raise ValueError('not a kernel module')
-    needs = [*' '.join(said.get(b'depends', [])).split(',')]
-    for soft in said.get(b'softdep', []):
+    needs = [*' '.join(fields.get(b'depends', [])).split(',')]
+    for soft in fields.get(b'softdep', []):
         words = soft.split()
         before = words[words.index('pre:') + 1:] if 'pre:' in words else []
         needs += before[:before.index('post:')] if 'post:' in before else (
@@ -76,19 +76,20 @@ def _sections(content):
     headers = [struct.unpack_from('<II8xQQQ', content, start + size * number)
                for number in range(count)]
     names_offset = headers[names_at][3]
-    found: dict[bytes, bytes] = {}
+    contents: dict[bytes, bytes] = {}
     for name, _kind, _address, offset, length in headers:
         begin = names_offset + name
         label = content[begin:begin + 64].partition(b'\0')[0]
         if label in (b'.modinfo', b'__versions'):
-            found[label] = content[offset:offset + length]
-    return found
+            contents[label] = content[offset:offset + length]
+    return contents
 
 
 def _checksums(section):
     """Return what struct modversion_info of the kernel has, 64 bytes each."""
-    found = {}
+    checksums = {}
     for offset in range(0, len(section) - 63, 64):
         checksum, = struct.unpack_from('<Q', section, offset)
-        found[section[offset + 8:offset + 64].partition(b'\0')[0]] = checksum
-    return found
+        name = section[offset + 8:offset + 64].partition(b'\0')[0]
+        checksums[name] = checksum
+    return checksums

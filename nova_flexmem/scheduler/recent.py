@@ -74,12 +74,12 @@ class Recent:
             limit=_MOST, sort_keys=['updated_at'], sort_dirs=['desc'],
             expected_attrs=[])
         hosts: dict[str, int] = collections.Counter()
-        for uuid, found in results.items():
-            if nova_context.is_cell_failure_sentinel(found):
+        for uuid, instances in results.items():
+            if nova_context.is_cell_failure_sentinel(instances):
                 LOG.warning('Cell %s did not tell which instances of image'
                             ' %s are new', uuid, image_id)
                 continue
-            hosts.update(each.host for each in found if each.host)
+            hosts.update(each.host for each in instances if each.host)
         return hosts
 
     def _cell(self, context, uuid):

@@ -71,9 +71,9 @@ class Names:
 
     def all(self):
         """Return {name: key} of all names."""
-        found = {name: self.get(name) for name in os.listdir(self._folder)
-                 if _NAME.fullmatch(name)}
-        return {name: key for name, key in found.items() if key}
+        keys = {name: self.get(name) for name in os.listdir(self._folder)
+                if _NAME.fullmatch(name)}
+        return {name: key for name, key in keys.items() if key}
 
     def drop(self, key):
         """Remove all names of a key."""

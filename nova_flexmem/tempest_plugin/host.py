@@ -103,9 +103,9 @@ def mapping(smaps, path):
     kib: collections.Counter[str] = collections.Counter()
     counts = False
     for line in smaps.splitlines():
-        if found := _MAPPING.fullmatch(line):
-            if counts := found['path'] == path:
-                first = first or found
+        if match := _MAPPING.fullmatch(line):
+            if counts := match['path'] == path:
+                first = first or match
         elif counts and line.endswith(' kB'):
             name, value, _unit = line.split()
             kib[name.rstrip(':')] += int(value)

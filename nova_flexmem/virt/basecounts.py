@@ -45,7 +45,7 @@ def count(store, instances_path):
 def _images(folder):
     # a base that another host gave has no name here, but its user has a record
     try:
-        found = record_module.read(folder)
+        record = record_module.read(folder)
     except exception.RecordUnusable:
         return set()
-    return {found.image_id} if found else set()
+    return {record.image_id} if record else set()

@@ -41,10 +41,10 @@ def instances(stats, image_id, project_id):
     :param stats: the statistics of a host, a dict
     :returns: None if the host has no base of the image for the project
     """
-    found = [stats[name] for name in (_name(image_id),
-                                      _name(image_id, project_id))
-             if name in stats]
-    return sum(map(int, found)) if found else None
+    counts = [stats[name] for name in (_name(image_id),
+                                       _name(image_id, project_id))
+              if name in stats]
+    return sum(map(int, counts)) if counts else None
 
 
 def _name(image_id, scope=''):

@@ -85,16 +85,16 @@ class ImageBases:
         """
         deadline = waiting.Deadline(
             None if patient else self._group.build_wait_s)
-        found = self.known(owner, image_id, rootfs, minimum_format)
-        if found is not None:
-            return found
+        base = self.known(owner, image_id, rootfs, minimum_format)
+        if base is not None:
+            return base
         *others, last = self._choices(rootfs)
         for choice in others:
             with errors.logged(f'Building a base of image {image_id}'):
-                found = self._of_image(context, owner, image_id, choice,
-                                       minimum_format, deadline)
-                if found.manifest.rootfs == rootfs:
-                    return found
+                base = self._of_image(context, owner, image_id, choice,
+                                      minimum_format, deadline)
+                if base.manifest.rootfs == rootfs:
+                    return base
         return self._of_image(context, owner, image_id, last, minimum_format,
                               deadline)
 
@@ -104,10 +104,10 @@ class ImageBases:
         The parameters are those of of_image().
         """
         for choice in self._choices(rootfs):
-            found = self._named(self._name(owner, image_id, choice),
-                                minimum_format)
-            if found and rootfs in (None, found.manifest.rootfs):
-                return found
+            base = self._named(self._name(owner, image_id, choice),
+                               minimum_format)
+            if base and rootfs in (None, base.manifest.rootfs):
+                return base
         return None
 
     @contextlib.contextmanager
@@ -136,12 +136,12 @@ class ImageBases:
         with waiting.locked(lock, deadline):
             if name in self._refused:
                 raise exception.ImageRefused(**self._refused[name])
-            found = self._named(name, minimum_format)
-            if found is None:
-                found = (self._renewed(name) or
-                         self._build(context, owner, image_id, name, rootfs,
-                                     minimum_format, deadline))
-        return found
+            base = self._named(name, minimum_format)
+            if base is None:
+                base = (self._renewed(name) or
+                        self._build(context, owner, image_id, name, rootfs,
+                                    minimum_format, deadline))
+        return base
 
     def _renewed(self, name):
         """Return a base made of the base of an older format; else None."""

@@ -65,10 +65,10 @@ def provide(backend, size_bytes, snapshot=None):
             delta.create(path, size_bytes)
         return True
     with snapshot as file:
-        found = source.inspect(file, max_virtual_size_bytes=_ANY_SIZE)
-        check_size(size_bytes, found.virtual_size_bytes)
+        disk = source.inspect(file, max_virtual_size_bytes=_ANY_SIZE)
+        check_size(size_bytes, disk.virtual_size_bytes)
         with _publishing(backend, size_bytes) as path:
-            _convert(file, found.format, path, 'raw', size_bytes)
+            _convert(file, disk.format, path, 'raw', size_bytes)
             _resize(path, 'raw', size_bytes)
     return True
 
@@ -97,9 +97,9 @@ def _format_noted(path):
     with contextlib.suppress(FileNotFoundError):
         with open(os.path.join(os.path.dirname(path), 'disk.info'),
                   encoding='utf-8') as f:
-            noted = json.load(f)
-        if path in noted:
-            return noted[path]
+            formats = json.load(f)
+        if path in formats:
+            return formats[path]
     return ('raw' if CONF.libvirt.images_type in ('raw', 'flat')
             else 'qcow2')
 
@@ -196,9 +196,9 @@ def _pin_format(backend):
 
 
 def _size_bytes(path, path_format):
-    found = process.run('qemu-img', 'info', '--output=json', '-f', path_format,
-                        path, timeout_s=_TIMEOUT_S)
-    return json.loads(found)['virtual-size']
+    info = process.run('qemu-img', 'info', '--output=json', '-f', path_format,
+                       path, timeout_s=_TIMEOUT_S)
+    return json.loads(info)['virtual-size']
 
 
 def _convert(path, path_format, target, target_format, size_bytes):
