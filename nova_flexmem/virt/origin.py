@@ -25,6 +25,7 @@ import inspect
 from oslo_log import log
 import oslo_messaging
 
+from nova.compute import manager as compute_manager
 from nova import exception as nova_exception
 from nova import objects
 from nova import utils as nova_utils
@@ -40,9 +41,8 @@ _FROM_PROPERTIES = {'os_type': None, 'architecture': None, 'vm_mode': None,
 
 _NO_KERNEL = 'nokernel'
 
-#: The method of Nova's ComputeManager that is told what an instance was
-#: before, and its parameters that say it.
-METHOD = '_do_rebuild_instance'
+#: Parameters of the method of Nova's ComputeManager that is told what an
+#: instance was before.
 PARAMETERS = ('instance', 'orig_image_ref', 'orig_sys_metadata')
 
 
@@ -78,10 +78,11 @@ def _before(instance):
 
     Nova hands them to its own method alone, which called us.
     """
+    method = compute_manager.ComputeManager._do_rebuild_instance
     frame = inspect.currentframe()
     try:
         while frame is not None:
-            if frame.f_code.co_name == METHOD:
+            if frame.f_code.co_name == method.__name__:
                 given = [frame.f_locals.get(name) for name in PARAMETERS]
                 if given[0] is not None and given[0].uuid == instance.uuid:
                     return given[1:]

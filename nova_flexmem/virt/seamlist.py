@@ -21,6 +21,8 @@ or is listed and no longer there.
 USED = {
     'nova.api.validation.extra_specs.base': (
         'ExtraSpecValidator(description=, name=, value=)',),
+    'nova.compute.manager.ComputeManager': (
+        '_do_rebuild_instance',),
     'nova.compute.manager.ComputeVirtAPI': (
         'reportclient',),
     'nova.compute.power_state': (
