@@ -32,12 +32,14 @@ _TAGS = {'UUID': 'UUID', 'LABEL': 'LABEL', 'PART_ENTRY_UUID': 'PARTUUID',
          'PART_ENTRY_NAME': 'PARTLABEL'}
 
 _NO_FILESYSTEM = ('swap', 'unknown', 'crypto_LUKS')
-_PLAIN_PATH = re.compile(r'(/[\w.+-]+)+')
+_PLAIN_PATH = re.compile(r"(/[^/'\x00-\x1f\x7f]+)+")
 #: Of the appliance: what is built, or merged, is there.
+_ESCAPE = re.compile(r'\\([0-3][0-7]{2})')
 _OTHER_DISK = re.compile(r'^/dev/sd(?!a\d*$)')
 _FIRST_DISK = re.compile(r'^/dev/(?:sd|vd|hd|xvd)a(?=\d*$)')
 _SUBVOLUME = re.compile(r'subvol=/?([\w.@/+-]+)')
 _BTRFS_SUBVOLUME = 'btrfsvol:'
+_BY_PATH = '/dev/disk/by-path/'
 
 #: Names by udev that follow from what is on a disk, not from where it is.
 _LINK = re.compile(r'disk/by-(?:uuid|label|partuuid|partlabel)/'
@@ -90,12 +92,43 @@ def mountables(text, known):
     for spec, point, kind, options in _entries(text):
         device = known.get(_normal(spec))
         if (device is None or kind == 'swap' or 'noauto' in options.split(',')
-                or not _PLAIN_PATH.fullmatch(point) or '..' in point):
+                or not _PLAIN_PATH.fullmatch(point) or '..' in point
+                or not point.isprintable()):
             continue
         subvolume = _SUBVOLUME.search(options)
         mountables[point] = (f'{_BTRFS_SUBVOLUME}{device}/{subvolume[1]}'
                              if subvolume else device)
     return mountables
+
+
+def why_not(text, known, mounted):
+    """Return why an fstab cannot be followed, None if it can.
+
+    A line of it may be commented out only where its files are in the base.
+
+    :param text: the image's fstab
+    :param known: what identifiers() returned
+    :param mounted: where filesystems of the image are mounted
+    """
+    points = {point.rstrip('/') for point in mounted}
+    for spec, point, kind, options in _entries(text):
+        words = options.split(',')
+        if kind == 'swap' or 'noauto' in words or point == '/':
+            continue
+        where = f'its /etc/fstab mounts {spec} at {point}'
+        if spec.startswith(_BY_PATH) and 'nofail' not in words:
+            return (f'{where}, by where hardware is plugged in, which is'
+                    ' elsewhere in an instance; name it by UUID= or LABEL=')
+        if _normal(spec) not in known:
+            continue
+        if any(word.startswith('subvolid=') for word in words) and (
+                not _SUBVOLUME.search(options)):
+            return (f'{where} by the number of a subvolume; name it with'
+                    ' subvol=')
+        if point.startswith('/') and point.rstrip('/') not in points:
+            return (f'{where}, which is no folder in it; make that folder in'
+                    ' the image')
+    return None
 
 
 def reduce(text, known, mountpoints):
@@ -126,8 +159,13 @@ def _entries(text):
     for line in text.removesuffix('\n').split('\n'):
         fields = line.split()
         if len(fields) >= 3 and not fields[0].startswith('#'):
-            yield (fields[0], fields[1], fields[2],
+            yield (_decoded(fields[0]), _decoded(fields[1]), fields[2],
                    fields[3] if len(fields) > 3 else '')
+
+
+def _decoded(field):
+    """Return a field without its escapes: a space is \\040 (fstab(5))."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
 
 
 def _normal(spec):

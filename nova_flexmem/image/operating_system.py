@@ -29,12 +29,14 @@ class OperatingSystem:
 
     :ivar mountpoints: {mount point: libguestfs mountable}, all of which
         make up the root tree
+    :ivar image: the image's path, for messages
     """
 
     distro: str
     version: str
     product: str
     mountpoints: dict[str, str]
+    image: str = dataclasses.field(default='the image', compare=False)
 
 
 def find(appliance, image):
@@ -63,7 +65,7 @@ def find(appliance, image):
     mountpoints['/'] = root
     return OperatingSystem(
         get('distro'), f'{get("major-version")}.{get("minor-version")}',
-        get('product-name'), mountpoints)
+        get('product-name'), mountpoints, image)
 
 
 def mount(appliance, operating_system, folder):
@@ -72,6 +74,7 @@ def mount(appliance, operating_system, folder):
     :param operating_system: the image's OperatingSystem
     :param folder: where files pass through on the host
     :returns: the Tree
+    :raises: ImageRefused if what its fstab mounts would not be in the tree
     """
     root = operating_system.mountpoints['/']
     appliance.command('mount-ro', root, '/')
@@ -82,10 +85,16 @@ def mount(appliance, operating_system, folder):
                    operating_system.mountpoints.items()
                    if fstab.is_known(mountable, known)}
     mountpoints |= fstab.mountables(text, known) | {'/': root}
+    mounted = ['/']
     # a mount point comes after those above it
     for point in sorted(mountpoints):
         if point != '/' and tree.is_folder(point):
             _mount_at(appliance, mountpoints[point], point)
+            mounted.append(point)
+    reason = fstab.why_not(text, known, mounted)
+    if reason:
+        raise exception.ImageRefused(image=operating_system.image,
+                                     reason=reason)
     return Tree(appliance, folder, fstab.reduce(text, known, mountpoints))
 
 

@@ -120,7 +120,9 @@ def mounts(data):
              for line in form.text(texts.get('known', b'')).splitlines()}
     for point, mountable in fstab.mountables(text, known).items():
         assert point[0] == '/' and '..' not in point, point
-        assert not set("'\n\0 ") & set(point + mountable), mountable
+        assert (point + mountable).isprintable(), mountable
+        assert "'" not in point + mountable, mountable
+    fstab.why_not(text, known, ['/', '/boot'])
     reduced = fstab.reduce(text, known, ['/', '/boot'])
     if 'flexmem:' not in text:
         restored = revise.fstab_of_image(reduced)

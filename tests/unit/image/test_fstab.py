@@ -93,6 +93,17 @@ UUID=9 /home/ btrfs subvol=@home 0 0
         self._assert_unchanged(
             '# a\x0b/dev/evil /evil ext4\x0cx\u2028y\x85z\r\n')
 
+    def test_escapes(self):
+        text = 'LABEL=EFI /srv/my\\040files vfat x 0 0\n'
+        self.assertEqual({'/srv/my files': '/dev/sda2'},
+                         fstab.mountables(text, _KNOWN))
+        self.assertEqual(f'{_HEADER}# flexmem: {text}',
+                         fstab.reduce(text, _KNOWN, ['/srv/my files']))
+        self.assertEqual(
+            {'/srv': '/dev/sda5'}, fstab.mountables(
+                'PARTLABEL=Linux\\040data /srv xfs x 0 0\n',
+                {'PARTLABEL=Linux data': '/dev/sda5'}))
+
     def test_bytes_that_are_no_text_stay(self):
         self._assert_unchanged(b'tmpfs /\xff\xfe tmpfs defaults 0 0\n'.decode(
             errors='surrogateescape'))
@@ -128,7 +139,7 @@ LABEL=volume /srv ext4 defaults
         self._assert_mountables({}, '/dev/vdb2 /boot ext4 defaults\n')
 
     def test_mount_points_that_can_not_be(self):
-        for point in ('none', 'home', '/a/../../etc', "/a'b", '/a\\040b',
+        for point in ('none', 'home', '/a/../../etc', "/a'b", '/a\\012b',
                       '//', '/'):
             self._assert_mountables({}, f'LABEL=EFI {point} vfat defaults\n')
 
@@ -177,3 +188,38 @@ class KnownTest(testtools.TestCase):
                      '/dev/disk/by-id/virtio-0b9c56c1', '', 'btrfsvol:',
                      'btrfsvol:/dev/vdb1/@', 'btrfsvol:/dev/sda33/@'):
             self.assertFalse(fstab.is_known(name, _KNOWN), name)
+
+
+class WhyNotTest(testtools.TestCase):
+
+    def why_not(self, line, mounted=('/', '/srv')):
+        return fstab.why_not(line + '\n', _KNOWN, mounted)
+
+    def test_files_that_would_be_lost(self):
+        self.assertEqual(
+            'its /etc/fstab mounts LABEL=EFI at /data, which is no folder in'
+            ' it; make that folder in the image',
+            self.why_not('LABEL=EFI /data vfat defaults 0 0'))
+        self.assertIn('/my files, which is no folder',
+                      self.why_not('LABEL=EFI /my\\040files vfat x 0 0'))
+        self.assertIn('/a\n, which', self.why_not('LABEL=EFI /a\\012 x y'))
+
+    def test_subvolume_by_number(self):
+        self.assertIn('name it with subvol=', self.why_not(
+            'UUID=1-2-3 /srv btrfs compress=zstd,subvolid=257 0 0'))
+        self.assertIsNone(self.why_not(
+            'UUID=1-2-3 /srv btrfs subvolid=257,subvol=/@srv 0 0'))
+
+    def test_by_path(self):
+        line = '/dev/disk/by-path/pci-0000:00:04.0-part1 /srv xfs {} 0 2'
+        self.assertIn('name it by UUID= or LABEL=',
+                      self.why_not(line.format('defaults')))
+        for options in ('nofail', 'noauto,ro'):
+            self.assertIsNone(self.why_not(line.format(options)))
+
+    def test_nothing_is_lost(self):
+        for line in ('UUID=1-2-3 / ext4 x 0 1', 'LABEL=EFI /srv/ vfat x 0 0',
+                     'LABEL=EFI /gone vfat noauto 0 0', 'LABEL=EFI none swap',
+                     'LABEL=other /gone xfs x 0 0', 'tmpfs /gone tmpfs x 0 0',
+                     '# LABEL=EFI /gone vfat x 0 0', 'LABEL=EFI none vfat x'):
+            self.assertIsNone(self.why_not(line), line)
