@@ -81,14 +81,6 @@ def _api_paste():
     raise LookupError('the package nova has no api-paste.ini')
 
 
-class _ComputeManager:
-    """As much of nova-compute as the driver is told to look at."""
-
-    def rebuild_instance(self, context, instance, orig_image_ref, image_ref,
-                         injected_files, new_pass, orig_sys_metadata):
-        raise NotImplementedError()
-
-
 def _read_what_is_there(folder, needed=False):
     """Read a record as the driver does, unless open() alone pretends it.
 
@@ -113,6 +105,5 @@ def put():
     # it would start a worker at each start of a driver
     readiness.Readiness.start = lambda self: None
     record.read = _read_what_is_there
-    # the real one has them
-    fake.FakeVirtAPI._compute = property(lambda self: _ComputeManager())
+    # the real one has it
     fake.FakeVirtAPI.reportclient = None
