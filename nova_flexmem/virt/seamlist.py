@@ -84,6 +84,7 @@ USED = {
         'get_by_uuid(context, uuid)',),
     'nova.objects.Flavor': (
         'extra_specs',
+        'memory_mb',
         'name',
         'root_gb'),
     'nova.objects.ImageMeta': (

@@ -152,6 +152,21 @@ class StartTest(driver_test.DriverTest):
         e = self.assertRaises(nova_exception.Invalid, self.xml, instance)
         self.assertIn('format 99', str(e))
 
+    def test_its_firmware_is_compared_with_none(self):
+        """It has none; Nova would take that for a change of Secure Boot."""
+        compared = []
+        make = self.driver._get_guest_config
+
+        def note(*args):
+            compared.append(args[-1])
+            return make(*args[:-1])
+
+        instance, stock = self.spawned(), self.instance(self.flavor())
+        self.driver._get_guest_config = note
+        for each in (instance, stock):
+            self.xml(each, old_guest='the domain before')
+        self.assertEqual([None, 'the domain before'], compared)
+
     def test_rescue_attaches_the_base(self):
         instance = self.spawned()
         base = self.store.require(driver_test.KEY)
