@@ -9,6 +9,9 @@ DRILLS_ARGS ?=
 # Of make upgrade-test: which, a regular expression
 UPGRADES ?=
 
+# Of make flavor-test: numbers of combinations; none: all
+FLAVORS ?=
+
 # Of make fuzz: how long each target runs, and which; none: all
 SECONDS ?= 60
 TARGETS ?=
@@ -28,6 +31,10 @@ help:
 	@echo 'make upgrade-test'
 	@echo '                deltas on layouts of other releases, and what the'
 	@echo '                release before left, with a table; half an hour'
+	@echo 'make flavor-test'
+	@echo '                guests of all kinds of flavors, any two values of two'
+	@echo '                properties together in one, with a table; half an hour'
+	@echo '                (make flavor-test FLAVORS="3 7")'
 	@echo 'make drills     fault drills: kill -9, full and broken disks and more,'
 	@echo '                with a table of what came of them; takes about an hour'
 	@echo '                (make drills DRILLS="killed|manifest")'
@@ -61,6 +68,10 @@ nova-test:
 upgrade-test:
 	@tools/setup.sh demo test
 	.venv/bin/python -m tests.upgrade $(UPGRADES)
+
+flavor-test:
+	@tools/setup.sh demo test
+	.venv/bin/python -m tests.flavors $(FLAVORS)
 
 drills:
 	@tools/setup.sh demo test drills
