@@ -176,6 +176,44 @@ def _draw_bars(axes, figures):
     return bool(figures)
 
 
+def _month(axes, results, label, value):
+    """A line for each kind over the days of a simulated month."""
+    for kind, colour in _COLOURS.items():
+        rows = [row for row in results.series['month'] if row['kind'] == kind]
+        axes.plot([row['at_s'] / 86400 for row in rows],
+                  [value(row) for row in rows],
+                  color=colour, label={
+                      'stock': "Nova's weighers",
+                      'flexmem': 'with the FlexMem weigher'}[kind])
+    axes.set_xlabel('day')
+    axes.set_ylabel(label)
+    axes.legend(frameon=False)
+    return True
+
+
+def _saved(axes, results):
+    """Memory saved in a cloud over a month."""
+    axes.axhline(0, color='black', linewidth=0.8)
+    return _month(axes, results, 'memory saved in GiB',
+                  lambda row: row['saved_mib'] / 1024)
+
+
+def _bases_in_use(axes, results):
+    """Bases that take memory in a cloud over a month."""
+    done = _month(axes, results, 'bases in use on all hosts',
+                  lambda row: row['bases'])
+    axes.set_ylim(bottom=0)
+    return done
+
+
+def _spread(axes, results):
+    """How evenly hosts are filled over a month."""
+    done = _month(axes, results, 'largest load of a host / mean load',
+                  lambda row: row['largest'] / row['mean'])
+    axes.set_ylim(bottom=1)
+    return done
+
+
 _TIMES = ('us', 'ms', 's')
 
 _WAYS = {'off': 'no KSM', 'always': '+ KSM', 'once': '+ KSM once'}
@@ -185,6 +223,10 @@ _PICTURES = {
         ('by-count.png', 'Private host memory by number of VMs', _by_count),
         ('breakdown.png', 'What it is used for, per VM', _breakdown),
         ('ksm.png', 'Memory over time while KSM merges', _ksm)),
+    'placement': (
+        ('saved.png', 'Memory saved in the cloud', _saved),
+        ('bases.png', 'Bases in use: fewer are better', _bases_in_use),
+        ('spread.png', 'Fullest host against the mean', _spread)),
     'fit': (('fit.png', 'VMs that fit', _bars),),
     'boot': (('boot.png', 'Times relative to stock', _bars),),
     'io': (
