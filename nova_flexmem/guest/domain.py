@@ -27,16 +27,14 @@ from nova_flexmem import exception
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest import fitness
+from nova_flexmem.guest import ignoreshared
 from nova_flexmem.guest import memory
+from nova_flexmem.guest import qemuargs
 from nova_flexmem.guest import xmledit
 from nova_flexmem.store import basefiles
 
 #: The serial by which the guest's initramfs knows its delta.
 DELTA_SERIAL = 'flexmem-delta'
-
-#: libvirt's namespace for options that go to QEMU as they are
-#: (https://libvirt.org/drvqemu.html#pass-through-of-arbitrary-qemu-commands).
-_QEMU = 'http://libvirt.org/schemas/domain/qemu/1.0'
 
 #: What root.pmem's size must be a multiple of: the align=2M of its mapping.
 _ALIGN_BYTES = 2 << 20
@@ -89,7 +87,7 @@ class Boot:
 
 
 def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
-              extra_kernel_args='', reporting_order=0):
+              extra_kernel_args='', reporting_order=0, switch=()):
     """Return the FlexMem domain XML for a stock one, text.
 
     :param xml: libvirt domain XML, text
@@ -100,6 +98,8 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
     :param extra_kernel_args: arguments appended to the kernel command line
     :param reporting_order: the guest returns free memory through its balloon,
         in blocks of at least 2**reporting_order pages; None: it returns none
+    :param switch: arguments of an ignoreshared.Switch, left out where the
+        domain cannot be moved with them
     :raises: DomainRefused if the domain cannot have a FlexMem device
     """
     root = xmledit.parse(xml)
@@ -119,14 +119,17 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         dimm_slot = memory.make_room(root, boot.size_bytes)
         if reporting_order is not None:
             _set_free_page_reporting(root)
-        _add_qemu_arguments(root, [
+        loaded = _load(device)
+        if not loaded.movable or ignoreshared.is_ram_shared(root):
+            switch = ()
+        qemuargs.add(root, [
             # not in <os>: libvirt would hand the files of <kernel> and
             # <initrd> to QEMU's user while a guest runs, who could then
             # write to what all other guests boot from
             '-kernel', boot.kernel, '-initrd', boot.initramfs,
             '-append', line,
             *flexmem_device.memory_backend(boot.root_pmem, boot.size_bytes),
-            *_load(device).arguments(fitness.chipset(root), dimm_slot)])
+            *loaded.arguments(fitness.chipset(root), dimm_slot), *switch])
     except ValueError as e:
         raise exception.DomainRefused(
             domain=root.findtext('name') or '(unnamed)', reason=str(e))
@@ -134,11 +137,9 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
 
 
 def _is_flexmem(root):
-    values = root.xpath('qemu:commandline/qemu:arg/@value',
-                        namespaces={'qemu': _QEMU})
-    return (any(flexmem_device.BACKEND_ID in value for value in values)
-            or root.xpath('devices/disk/serial[.=$serial]',
-                          serial=DELTA_SERIAL))
+    return (any(flexmem_device.BACKEND_ID in value
+                for value in qemuargs.values(root)) or
+            root.xpath('devices/disk/serial[.=$serial]', serial=DELTA_SERIAL))
 
 
 def _check_boot(boot):
@@ -203,14 +204,3 @@ def _set_free_page_reporting(root):
         xmledit.append(root.find('devices'), balloon)
     if balloon.get('model', 'virtio').startswith('virtio'):
         balloon.set('freePageReporting', 'on')
-
-
-def _add_qemu_arguments(root, values):
-    commandline = root.find(f'{{{_QEMU}}}commandline')
-    if commandline is None:
-        commandline = etree.Element(f'{{{_QEMU}}}commandline',
-                                    nsmap={'qemu': _QEMU})
-        xmledit.append(root, commandline)
-    for value in values:
-        xmledit.append(commandline, etree.Element(f'{{{_QEMU}}}arg',
-                                                  value=value))

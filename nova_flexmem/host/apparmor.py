@@ -88,6 +88,14 @@ def check_instances(store_path):
                 'abstractions/libvirt-qemu')
 
 
+def lets_read(path):
+    """Return whether AppArmor lets domains read a file.
+
+    :raises: ProgramFailed
+    """
+    return _readable(os.path.realpath(path), _rules(_TEMPLATE))
+
+
 def check_rescue(store_path):
     """Check that virt-aa-helper can make profiles of instances in rescue.
 

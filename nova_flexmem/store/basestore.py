@@ -25,6 +25,7 @@
     STORE/downloads/           images that Nova builds bases of
     STORE/appliance/           the appliance that reads images
     STORE/drivers/             driver packs, see driverpacks
+    STORE/qmp/                 what QEMU reads when a guest starts
 
 A base appears whole by the rename of its build folder, and goes the same way.
 Locks end with the process that holds them, so a build folder whose lock is

@@ -24,7 +24,7 @@ from nova_flexmem.store import diskerrors
 from nova_flexmem.store import locks
 
 _FOLDERS = ('bases', 'builds', 'boot', 'locks', 'uses', 'verified', 'names',
-            'downloads', 'appliance', 'drivers')
+            'downloads', 'appliance', 'drivers', 'qmp')
 
 #: What keys of bases look like.
 KEY = re.compile(r'[0-9a-f]{32}')

@@ -34,12 +34,15 @@ from nova.virt.libvirt import utils as libvirt_utils
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.guest import domain
+from nova_flexmem.guest import ignoreshared
 from nova_flexmem.guest import rescue as guest_rescue
 from nova_flexmem.host import report
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import superblock
 from nova_flexmem.virt import basecounts
 from nova_flexmem.virt import bases
+from nova_flexmem.virt import bootdigests
+from nova_flexmem.virt import capability
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import hoststats
@@ -72,6 +75,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             super()._get_guest_xml)
         self._plans = {}
         self._scans = scans.Scans(CONF.flexmem, self._host)
+        self._capability = capability.Capability(self._host,
+                                                 CONF.flexmem)
 
     def init_host(self, host):
         super().init_host(host)
@@ -251,12 +256,17 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             if instance.uuid not in self._plans:
                 mark.set_to(instance, record)
             boot = self._run_on(context, instance, record, base, other_layout)
-            return domain.transform(
+            folder = libvirt_utils.get_instance_path(instance)
+            xml = domain.transform(
                 xml, boot,
                 device=record.device, writes=record.writes,
                 direct_paths=record.direct_paths,
                 extra_kernel_args=CONF.flexmem.extra_kernel_args,
-                reporting_order=flexmem_conf.reporting_order(CONF))
+                reporting_order=flexmem_conf.reporting_order(CONF),
+                switch=self._capability.arguments(folder))
+            record.started(base, bootdigests.of(base, boot),
+                           ignoreshared.is_given(xml)).write(folder)
+            return xml
 
     def _base(self, context, instance, record, from_host=None):
         """Return (the base of an instance, whether its layout is another)."""

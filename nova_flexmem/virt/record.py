@@ -21,6 +21,7 @@ import json
 import os
 
 from nova_flexmem import exception
+from nova_flexmem.store import basefiles
 
 NAME = 'flexmem.json'
 
@@ -41,6 +42,11 @@ class Record:
     :ivar direct_paths: folders in the guest that lie directly on the delta
     :ivar rootfs: the base's root filesystem, on no other of which the delta
         boots; None in records that say nothing of it
+    :ivar movable: whether its guest was started so that it can be migrated
+        live and suspended
+    :ivar kernel_sha256: of the kernel that its guest was started with; None
+        in records that say nothing of it
+    :ivar initramfs_sha256: the same of the initramfs
     """
 
     base_key: str
@@ -51,6 +57,9 @@ class Record:
     writes: str
     direct_paths: list[str]
     rootfs: str | None = None
+    movable: bool = False
+    kernel_sha256: str | None = None
+    initramfs_sha256: str | None = None
     format: int = FORMAT
 
     def on(self, base):
@@ -58,6 +67,16 @@ class Record:
         return dataclasses.replace(self, base_key=base.key,
                                    root_sha256=base.layout,
                                    rootfs=base.manifest.rootfs)
+
+    def started(self, base, digests, movable):
+        """Return the Record of the instance as its guest is started.
+
+        :param digests: {name: SHA-256} of kernel and initramfs
+        """
+        return dataclasses.replace(
+            self.on(base), movable=movable,
+            kernel_sha256=digests[basefiles.KERNEL],
+            initramfs_sha256=digests[basefiles.INITRAMFS])
 
     def write(self, folder):
         """Write the record of the instance whose folder this is."""

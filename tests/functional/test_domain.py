@@ -21,14 +21,18 @@ import os
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 import uuid
 
 import libvirt
 import testtools
 
+from nova.tests import fixtures as nova_fixtures
+
 from nova_flexmem import accel
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.guest import domain
+from nova_flexmem.virt import capability
 
 _SIZE_BYTES = 64 << 20
 
@@ -97,10 +101,10 @@ class DomainTest(testtools.TestCase):
         os.truncate(path, size_bytes)
         return path
 
-    def _start(self, machine, device):
+    def _start(self, machine, device, stock=_STOCK, switch=()):
         name = f'flexmem-test-{uuid.uuid4().hex[:8]}'
-        stock = _STOCK.format(name=name, machine=machine, folder=self.folder,
-                              pci=_PCI[machine])
+        stock = stock.format(name=name, machine=machine, folder=self.folder,
+                             pci=_PCI[machine])
         boot = domain.Boot(
             root_pmem=str(self.root_pmem), size_bytes=_SIZE_BYTES,
             kernel=str(self.folder / 'kernel'),
@@ -109,7 +113,7 @@ class DomainTest(testtools.TestCase):
             rootfs='erofs')
         # libvirt ends the guest with our connection, even if we are killed
         guest = self.connection.createXML(
-            domain.transform(stock, boot, device=device),
+            domain.transform(stock, boot, device=device, switch=switch),
             libvirt.VIR_DOMAIN_START_PAUSED
             | libvirt.VIR_DOMAIN_START_AUTODESTROY)
         self.addCleanup(guest.destroy)
@@ -138,6 +142,32 @@ class DomainTest(testtools.TestCase):
         self.assertIn(f'{self.folder}/extra', live)
         self.assertIn('<serial>flexmem-delta</serial>', live)
         self.assertEqual(before, _fingerprint(self.root_pmem))
+
+    def _why_not(self, machine, device='nvdimm', stock=_STOCK):
+        """Start a guest as nova-compute does, and ask its QEMU."""
+        self.useFixture(nova_fixtures.PrivsepFixture())
+        host = mock.Mock(get_version=self.connection.getVersion,
+                         get_connection=lambda: self.connection)
+        offered = capability.Capability(
+            host, mock.Mock(store_path=str(self.folder)))
+        arguments = offered.arguments(str(self.folder))
+        self.assertNotEqual([], arguments)
+        guest, _pid = self._start(machine, device, stock, arguments)
+        return capability.why_not(mock.Mock(_domain=guest))
+
+    def test_capability_is_on(self):
+        for machine in ('pc', 'q35'):
+            self.assertIsNone(self._why_not(machine))
+
+    def test_capability_is_off_with_virtio_pmem(self):
+        self.assertIn('without the capability',
+                      self._why_not('pc', 'virtio-pmem'))
+
+    def test_capability_is_off_where_ram_is_shared(self):
+        self.assertIn('without the capability', self._why_not(
+            'pc', stock=_STOCK.replace(
+                '<vcpu>', '<memoryBacking><source type="memfd"/>'
+                '<access mode="shared"/></memoryBacking><vcpu>')))
 
     def test_pc_nvdimm(self):
         self._check('pc', 'nvdimm')

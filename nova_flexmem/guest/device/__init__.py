@@ -20,6 +20,8 @@ guests from writing to the shared base; all drivers use it.
 
 import abc
 
+from nova_flexmem.guest import qemuargs
+
 #: Ids of QEMU's objects; libvirt's own ids never begin like these.
 BACKEND_ID = 'flexmem-base'
 DEVICE_ID = 'flexmem-device'
@@ -32,14 +34,19 @@ def memory_backend(path, size_bytes):
     :param size_bytes: exact size of the file; QEMU refuses another
     :returns: a list of command line words
     """
-    # in QEMU's options, a comma in a value is written as two commas
-    path = path.replace(',', ',,')
-    return ['-object', f'memory-backend-file,id={BACKEND_ID},mem-path={path},'
+    return ['-object', f'memory-backend-file,id={BACKEND_ID},'
+                       f'mem-path={qemuargs.escape(path)},'
                        f'size={size_bytes},share=on,readonly=on,align=2M']
 
 
 class Device(abc.ABC):
-    """A kind of FlexMem device; drivers of namespace nova_flexmem.device."""
+    """A kind of FlexMem device; drivers of namespace nova_flexmem.device.
+
+    :cvar movable: whether a guest with the device can be migrated live and
+        suspended
+    """
+
+    movable = False
 
     @abc.abstractmethod
     def arguments(self, chipset, dimm_slot):

@@ -21,6 +21,8 @@ from nova_flexmem.guest import device
 class Nvdimm(device.Device):
     """An NVDIMM in a memory slot."""
 
+    movable = True
+
     def arguments(self, chipset, dimm_slot):
         """Return QEMU's options for an NVDIMM in slot dimm_slot.
 

@@ -24,6 +24,7 @@ import pathlib
 import testtools
 
 from nova_flexmem.guest import domain
+from nova_flexmem.guest import ignoreshared
 
 _GOLDEN = pathlib.Path(__file__).parent / 'golden'
 
@@ -74,3 +75,12 @@ class GoldenTest(testtools.TestCase):
 
     def test_virtio_scsi(self):
         self._check('virtio-scsi')
+
+    def test_what_makes_it_movable_by_the_version_of_qemu(self):
+        for version in ((7, 2), (10, 0), (11, 1)):
+            switch = ignoreshared.switch(
+                version, '/var/lib/nova/instances/'
+                '5f8e2a3c-6d1b-4e53-9d7a-0c9f5b8e7a11',
+                '/var/lib/nova-flexmem')
+            self._check('pc', 'pc-qemu-{}.{}'.format(*version),
+                        switch=switch.arguments())
