@@ -62,7 +62,7 @@ class Bases(imagebases.ImageBases):
         """
         wanted = layered.Wanted.of(record)
         return _checked(
-            self._here(wanted) or
+            self.here(wanted) or
             self._brought(context, wanted, None, from_host) or
             self._other_layout(context, instance, wanted), wanted)
 
@@ -81,7 +81,7 @@ class Bases(imagebases.ImageBases):
         if base.layout == wanted.layout:
             return base
         scope = self.scope(instance)
-        return (self._here(wanted, scope) or
+        return (self.here(wanted, scope) or
                 self._brought(context, wanted, scope) or
                 self._other_layout(context, instance, wanted))
 
@@ -94,7 +94,7 @@ class Bases(imagebases.ImageBases):
         return self.of_image(context, instance, wanted.image_id,
                              wanted.rootfs, _NAMES_LAYOUT, patient=True)
 
-    def _here(self, wanted, scope=None):
+    def here(self, wanted, scope=None):
         """Return the very base that is wanted, if the store has it whole."""
         if wanted.layout is None:
             return None
@@ -111,7 +111,7 @@ class Bases(imagebases.ImageBases):
         if wanted.layout is None:
             return None
         with self._locked(wanted.base_key):
-            base = self._here(wanted, scope)
+            base = self.here(wanted, scope)
             if base is not None:
                 return base  # another thread brought it
             hosts = [from_host] if from_host else []
@@ -121,8 +121,16 @@ class Bases(imagebases.ImageBases):
                 if bring.bring(self.store, self._group, wanted, scope, host):
                     # a key of format 1 may stand for another layout here,
                     # which then stays in the store
-                    return self._here(wanted, scope)
+                    return self.here(wanted, scope)
         return None
+
+    def bring_from(self, wanted, host, folder):
+        """Bring a base from a host, if that has it.
+
+        :param folder: of the bases there
+        """
+        with self._locked(wanted.base_key):
+            bring.bring(self.store, self._group, wanted, None, host, folder)
 
     def cache(self, context, image_id):
         """Build the base of an image before any instance needs it.

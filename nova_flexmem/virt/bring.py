@@ -52,23 +52,25 @@ def hosts_with(context, image_id):
                   - {None, CONF.host})[:_MAX_HOSTS]
 
 
-def bring(store, group, wanted, scope, host):
+def bring(store, group, wanted, scope, host, source=None):
     """Bring a base into the store.
 
     :param group: the [flexmem] options
     :param wanted: the layered.Wanted
     :param scope: who may share the base
     :param host: name of the host that may have it
+    :param source: the folder of bases there; None: the same as here
     :returns: whether it is in the store now
     """
     key = wanted.base_key
+    source = os.path.join(source or store.folder('bases'), key)
     LOG.info('Bringing base %s from host %s', key, host)
     try:
         with (store.lock(locks.BUILD, key),
               store.build_folder(key) as build_folder):
             folder = os.path.join(build_folder, key)
             os.mkdir(folder)
-            _copy(store, key, basefiles.MANIFEST, folder, host)
+            _copy(source, basefiles.MANIFEST, folder, host)
             brought = basefiles.Base(folder)
             if not wanted.is_met_by(brought, scope):
                 raise exception.BaseDamaged(
@@ -78,7 +80,7 @@ def bring(store, group, wanted, scope, host):
                                       in brought.manifest.files.values()),
                            group.max_store_size_gib * units.Gi)
             for name in basefiles.FILES:
-                _copy(store, key, name, folder, host)
+                _copy(source, name, folder, host)
             worker.call('verify', group, folder=folder)
             store.publish(folder, key)
     except (exception.FlexMemException, OSError,
@@ -89,7 +91,7 @@ def bring(store, group, wanted, scope, host):
     return True
 
 
-def _copy(store, key, name, folder, host):
-    libvirt_utils.copy_image(
-        os.path.join(store.folder('bases'), key, name),
-        os.path.join(folder, name), host=host, receive=True)
+def _copy(source, name, folder, host):
+    libvirt_utils.copy_image(os.path.join(source, name),
+                             os.path.join(folder, name), host=host,
+                             receive=True)

@@ -26,13 +26,11 @@ from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 import nova.conf
-from nova import exception as nova_exception
 from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem import conf as flexmem_conf
-from nova_flexmem import exception
 from nova_flexmem.guest import domain
 from nova_flexmem.guest import ignoreshared
 from nova_flexmem.guest import rescue as guest_rescue
@@ -47,7 +45,9 @@ from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import hoststats
 from nova_flexmem.virt import layered
+from nova_flexmem.virt import live_migration
 from nova_flexmem.virt import mark
+from nova_flexmem.virt import migratedata
 from nova_flexmem.virt import moves
 from nova_flexmem.virt import origin
 from nova_flexmem.virt import planner
@@ -55,6 +55,7 @@ from nova_flexmem.virt import readiness
 from nova_flexmem.virt import record as record_module
 from nova_flexmem.virt import rootdisk
 from nova_flexmem.virt import scans
+from nova_flexmem.virt import suspension
 
 CONF = nova.conf.CONF
 LOG = log.getLogger(__name__)
@@ -77,6 +78,11 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         self._scans = scans.Scans(CONF.flexmem, self._host)
         self._capability = capability.Capability(self._host,
                                                  CONF.flexmem)
+        self._source = live_migration.Source(self._host)
+        self._destination = live_migration.Destination(
+            self._bases, self._capability, self._readiness.wait)
+        self._suspension = suspension.Suspension(
+            self._bases, self._capability, self._host)
 
     def init_host(self, host):
         super().init_host(host)
@@ -308,12 +314,20 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         super().power_off(instance, timeout, retry_interval)
 
     def suspend(self, context, instance):
-        if self._record(instance):
-            # the saved memory would hold all of the base, and be written
-            # into a mapping of it that can only be read
-            errors.refuse(
-                'it cannot be suspended while it does; stop it instead')
+        record = self._record(instance)
+        if record:
+            with errors.refusing():
+                self._suspension.check(instance, record)
         super().suspend(context, instance)
+
+    def resume(self, context, instance, network_info, block_device_info=None,
+               share_info=None):
+        record = self._record(instance)
+        if record:
+            with errors.refusing():
+                self._suspension.prepare_resume(instance, record)
+        super().resume(context, instance, network_info, block_device_info,
+                       share_info)
 
     def delete_instance_files(self, instance):
         deleted = super().delete_instance_files(instance)
@@ -334,16 +348,14 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         if record:
             with errors.reporting(context, instance, 'flexmem_snapshot'):
                 layered.check(context, self._image_api, record)
-                self._check_stopped_for_snapshot(instance)
+                self._check_snapshot_of_running(instance, record)
         super().snapshot(context, instance, image_id, update_task_state)
 
-    def _check_stopped_for_snapshot(self, instance):
-        # Nova would suspend it for that
+    def _check_snapshot_of_running(self, instance, record):
+        # Nova suspends it for that
         if (CONF.workarounds.disable_libvirt_livesnapshot and
                 self.get_info(instance).state != power_state.SHUTDOWN):
-            raise exception.InstanceRefused(
-                reason='snapshots of running instances are switched off here'
-                ' ([workarounds] disable_libvirt_livesnapshot); stop it first')
+            self._suspension.check(instance, record)
 
     def _create_snapshot_metadata(self, image_meta, instance, *args,
                                   **kwargs):
@@ -356,15 +368,87 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     # -- moves to other hosts
 
+    def check_can_live_migrate_destination(self, context, instance,
+                                           src_compute_info, dst_compute_info,
+                                           block_migration=False,
+                                           disk_over_commit=False):
+        flexmem = self._destination.concerns(instance)
+        if flexmem:
+            self._destination.check()
+        data = super().check_can_live_migrate_destination(
+            context, instance, src_compute_info, dst_compute_info,
+            block_migration, disk_over_commit)
+        if flexmem:
+            migratedata.offer(data)
+        return data
+
     def check_can_live_migrate_source(self, context, instance,
                                       dest_check_data,
                                       block_device_info=None):
-        if self._record(instance):
-            raise nova_exception.MigrationPreCheckError(
-                reason='a FlexMem instance cannot be migrated live; migrate'
-                ' it cold')
+        record = self._record(instance)
+        if record:
+            self._source.check(instance, record, dest_check_data,
+                               self._live_migration_flags)
         return super().check_can_live_migrate_source(
             context, instance, dest_check_data, block_device_info)
+
+    def check_source_migrate_data_at_dest(self, ctxt, instance, migrate_data,
+                                          migration, limits, allocs):
+        migratedata.take_facts(migrate_data)
+        return super().check_source_migrate_data_at_dest(
+            ctxt, instance, migrate_data, migration, limits, allocs)
+
+    def pre_live_migration(self, context, instance, block_device_info,
+                           network_info, disk_info, migrate_data):
+        if not self._destination.concerns(instance):
+            return super().pre_live_migration(
+                context, instance, block_device_info, network_info, disk_info,
+                migrate_data)
+        files = self._destination.prepare(context, instance, migrate_data)
+        migrate_data = super().pre_live_migration(
+            context, instance, block_device_info, network_info, disk_info,
+            migrate_data)
+        self._destination.receive(instance, migrate_data, *files)
+        return migrate_data
+
+    def _live_migration_operation(self, context, instance, dest,
+                                  block_migration, migrate_data, guest,
+                                  device_names):
+        if self._record(instance):
+            guest = self._source.departing(guest, migrate_data)
+        super()._live_migration_operation(
+            context, instance, dest, block_migration, migrate_data, guest,
+            device_names)
+
+    def post_live_migration_at_source(self, context, instance, network_info):
+        super().post_live_migration_at_source(context, instance, network_info)
+        if self._destination.concerns(instance):
+            self._release(instance)
+
+    def post_live_migration_at_destination(self, context, instance,
+                                           network_info,
+                                           block_migration=False,
+                                           block_device_info=None):
+        super().post_live_migration_at_destination(
+            context, instance, network_info, block_migration,
+            block_device_info)
+        with errors.logged('A FlexMem instance that has come'):
+            record = mark.record_of(instance)
+            if record:
+                self._destination.arrived(instance, record)
+
+    def rollback_live_migration_at_destination(self, context, instance,
+                                               network_info,
+                                               block_device_info,
+                                               destroy_disks=True,
+                                               migrate_data=None):
+        try:
+            super().rollback_live_migration_at_destination(
+                context, instance, network_info, block_device_info,
+                destroy_disks, migrate_data)
+        finally:
+            if self._destination.concerns(instance):
+                self._release(instance)
 
     def migrate_disk_and_power_off(self, context, instance, dest, flavor,
                                    network_info, block_device_info=None,

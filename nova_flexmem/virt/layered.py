@@ -75,6 +75,10 @@ class Wanted:
         return cls(record.image_id, record.image_sha256, record.rootfs,
                    record.base_key, record.root_sha256)
 
+    def under(self, key):
+        """Return the same base, with another key."""
+        return dataclasses.replace(self, base_key=key)
+
     def is_met_by(self, base, scope):
         """Return whether a base is the very layout, and may be shared.
 

@@ -74,17 +74,20 @@ class CloudTestCase(testtools.TestCase):
         sdk_exceptions.raise_from_response(response)
         return response.headers['x-openstack-request-id']
 
-    def image(self, name='witness', connection=None, anew=False, **properties):
+    def image(self, name='witness', connection=None, anew=False, data_bytes=0,
+              **properties):
         """Return the id of an image in Glance; uploaded if it is not there.
 
         :param name: what guests of it call it, see guest_image
         :param anew: whether it is the test's own, and removed after it
+        :param data_bytes: of files that it has beside its programs
         """
         glance = (connection or self.connection).image
         found = None if anew else glance.find_image(name)
         if found is None:
             found = glance.create_image(
-                name, filename=guest_image.build(harness.CACHE, name).qcow2,
+                name, filename=guest_image.build(
+                    harness.CACHE, name, data_bytes).qcow2,
                 disk_format='qcow2', container_format='bare',
                 validate_checksum=False, allow_duplicates=True, **properties)
             if anew:

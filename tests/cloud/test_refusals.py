@@ -23,21 +23,6 @@ from tests.cloud import harness
 from tools.cloud import layout
 
 
-class LiveMigrationTest(harness.CloudTestCase):
-
-    def test_live_migration(self):
-        server_id = self.start_flexmem(self.image())
-        host = self.host_of(server_id)
-        request_id = self.act(server_id, 'os-migrateLive',
-                              {'host': None, 'block_migration': 'auto'})
-        events = self.wait_event(server_id, request_id)
-        self.wait(server_id, 'ACTIVE')
-        self.assertEqual(host, self.host_of(server_id))
-        self.assertIn('a FlexMem instance cannot be migrated live',
-                      ' '.join(event['details'] or '' for event in events))
-        self.assert_flexmem(self.wait_guest(server_id), boot=1)
-
-
 class OtherProjectTest(harness.CloudTestCase):
     """An ordinary user, with a project of her own."""
 

@@ -78,8 +78,9 @@ _FILES = {
                       'PRETTY_NAME="Witness (Debian 12 kernel)"\n',
     'etc/passwd': 'root:x:0:0:root:/:/bin/sh\n'}
 
-#: Where an image that was asked for data has it.
+#: Where an image that was asked for data has it, and the files' SHA-256.
 DATA = '/srv/data'
+SUMS = '/srv/data.sums'
 
 #: Under /srv/witness/given; guest/init changes them at the first boot.
 _GIVEN = ('appended', 'changed', 'folder/original', 'kept',
@@ -143,7 +144,7 @@ def _make(folder, name, kernel_image, release, data_bytes):
     _make_userland(root, name)
     if data_bytes:
         _write(root, shell.AGENT_PATH.lstrip('/'), shell.AGENT)
-        _make_data(os.path.join(root, DATA.lstrip('/')), data_bytes)
+        _make_data(root, data_bytes)
     _make_modules(root, release, modules)
     boot = os.path.join(root, 'boot')
     os.makedirs(os.path.join(boot, 'grub'))
@@ -176,17 +177,22 @@ def _make_userland(root, name):
     _install(f'{_HERE}/init', os.path.join(root, 'sbin/init'))
 
 
-def _make_data(folder, size_bytes):
+def _make_data(root, size_bytes):
     """Write files of 4 KiB to 4 MiB, which is what programs are made of."""
-    os.makedirs(folder)
+    os.makedirs(os.path.join(root, DATA.lstrip('/')))
     sizes = itertools.cycle(4096 << power for power in range(11))
     number = 0
+    sums = []
     while size_bytes > 0:
         part = min(next(sizes), size_bytes)
-        with open(os.path.join(folder, f'{number:04}'), 'xb') as f:
-            f.write(os.urandom(part))
+        path = f'{DATA}/{number:04}'
+        content = os.urandom(part)
+        with open(os.path.join(root, path.lstrip('/')), 'xb') as f:
+            f.write(content)
+        sums.append(f'{hashlib.sha256(content).hexdigest()}  {path}\n')
         number += 1
         size_bytes -= part
+    _write(root, SUMS, ''.join(sums))
 
 
 def _make_modules(root, release, modules):
@@ -295,7 +301,7 @@ def _install(source, target):
 
 
 def _write(root, path, content):
-    path = os.path.join(root, path)
+    path = os.path.join(root, path.lstrip('/'))
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, 'w', encoding='ascii') as f:
         f.write(content)

@@ -18,9 +18,6 @@ import re
 
 import fixtures
 
-from nova import context
-from nova import exception as nova_exception
-from nova import objects
 from nova.tests import fixtures as nova_fixtures
 
 from tests.lifecycle import harness
@@ -53,18 +50,6 @@ class RefusalsTest(harness.NovaTestCase):
                 'boot_index': 0, 'uuid': volume, 'source_type': 'volume',
                 'destination_type': 'volume'}]))
         self.assertEqual([], self.builds)
-
-    def test_live_migration(self):
-        server = self.boot()
-        self.hear(server, 1, **harness.FLEXMEM)
-        instance = objects.Instance.get_by_uuid(context.get_admin_context(),
-                                                server['id'])
-        self.assertRaisesRegex(
-            nova_exception.MigrationPreCheckError, 'migrate it cold',
-            self.compute.driver.check_can_live_migrate_source,
-            context.get_admin_context(), instance, None)
-        self.hear(server, 1)
-        self.delete(server)
 
 
 class StockTest(harness.NovaTestCase):

@@ -52,6 +52,9 @@ BY_DESIGN: dict[str, str] = {
     """),
     **_of(f'{_UNIT}.LibvirtConnTestCase', _NO_INSTANCE, """
         test_create_snapshot_metadata
+        test_post_live_migration_at_destination
+        test_rollback_live_migration_at_dest_not_shared
+        test_rollback_live_migration_at_dest_shared
         test_sanitize_log_to_xml
     """),
 }

@@ -33,6 +33,7 @@ from nova.virt.libvirt import blockinfo
 
 from nova_flexmem.build import bootfiles
 from nova_flexmem.host import preflight
+from nova_flexmem.store import basefiles
 from nova_flexmem.virt import driver as flexmem_driver
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import policy
@@ -193,3 +194,9 @@ class DriverTest(test.NoDBTestCase):
         return image['id'], objects.ImageMeta.from_dict(image | {
             'properties': {'trait:' + layered.TRAIT: 'required',
                            policy.IMAGE_POLICY: 'required'}})
+
+
+def digests_of(folder):
+    """Return what a record says of a folder with kernel and initramfs."""
+    return {f'{name}_sha256': basefiles.File.of(
+        os.path.join(folder, name)).sha256 for name in ('kernel', 'initramfs')}

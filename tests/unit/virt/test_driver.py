@@ -185,21 +185,13 @@ class RefusedTest(driver_test.DriverTest):
 
     def test_suspend(self):
         instance = self.spawned()
-        self.assert_stays('cannot be suspended', self.driver.suspend,
+        self.assert_stays('hard reboot it', self.driver.suspend,
                           self.context, instance)
 
     def test_shelving_of_memory(self):
         instance = self.spawned(flexmem__writes='memory')
         instance.task_state = task_states.SHELVING
         self.assert_stays('cannot be shelved', self.driver.power_off, instance)
-
-    def test_live_migration(self):
-        instance = self.spawned()
-        e = self.assertRaises(
-            nova_exception.MigrationPreCheckError,
-            self.driver.check_can_live_migrate_source, self.context, instance,
-            None)
-        self.assertIn('migrate it cold', str(e))
 
     def test_snapshot_of_memory(self):
         instance = self.spawned(flexmem__writes='memory')
@@ -213,7 +205,7 @@ class RefusedTest(driver_test.DriverTest):
         instance = self.spawned()
         e = self.assertRaises(nova_exception.Invalid, self.driver.snapshot,
                               self.context, instance, 'snapshot', None)
-        self.assertIn('stop it first', str(e))
+        self.assertIn('hard reboot it', str(e))
 
     def test_resize_to_a_flavor_that_disables_it(self):
         instance = self.spawned()
