@@ -148,8 +148,8 @@ function flexmem_check {
 }
 
 function flexmem_configure_tempest {
-    iniset "$TEMPEST_CONFIG" compute-feature-enabled live_migration False
-    iniset "$TEMPEST_CONFIG" compute-feature-enabled suspend False
+    iniset "$TEMPEST_CONFIG" compute-feature-enabled live_migration True
+    iniset "$TEMPEST_CONFIG" compute-feature-enabled suspend True
     iniset "$TEMPEST_CONFIG" flexmem flavor_ref flexmem.small
     iniset "$TEMPEST_CONFIG" flexmem flavor_ref_alt flexmem.medium
     if is_service_enabled n-cpu; then

@@ -389,6 +389,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         if record:
             self._source.check(instance, record, dest_check_data,
                                self._live_migration_flags)
+        elif migratedata.is_offered(dest_check_data):
+            migratedata.withdraw(dest_check_data)
         return super().check_can_live_migrate_source(
             context, instance, dest_check_data, block_device_info)
 
@@ -400,7 +402,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     def pre_live_migration(self, context, instance, block_device_info,
                            network_info, disk_info, migrate_data):
-        if not self._destination.concerns(instance):
+        if (not self._destination.concerns(instance) or
+                migratedata.is_withdrawn(migrate_data)):
             return super().pre_live_migration(
                 context, instance, block_device_info, network_info, disk_info,
                 migrate_data)

@@ -57,6 +57,19 @@ def is_offered(data):
     return 'target_mdevs' in data and _told(data.target_mdevs) is not None
 
 
+def withdraw(data):
+    """Note that the source knows the instance as a stock one.
+
+    Its mark is left over from another version.
+    """
+    data.target_mdevs = {}
+
+
+def is_withdrawn(data):
+    """Return whether withdraw() has been called."""
+    return 'target_mdevs' in data and not data.target_mdevs
+
+
 def tell_facts(data, facts):
     """Have the source tell its Facts."""
     data.source_mdev_types = _packed(dataclasses.asdict(facts))

@@ -18,6 +18,8 @@ import re
 
 import fixtures
 
+from nova import context
+from nova import objects
 from nova.tests import fixtures as nova_fixtures
 
 from tests.lifecycle import harness

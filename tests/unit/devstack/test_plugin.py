@@ -247,8 +247,8 @@ class PluginTest(testtools.TestCase):
     def test_tempest(self):
         self.stack()
         options = self.tempest_options()
-        self.assertFalse(options['compute-feature-enabled'].suspend)
-        self.assertFalse(options['compute-feature-enabled'].live_migration)
+        self.assertTrue(options['compute-feature-enabled'].suspend)
+        self.assertTrue(options['compute-feature-enabled'].live_migration)
         for flavor in (options.flexmem.flavor_ref,
                        options.flexmem.flavor_ref_alt):
             self.assertTrue(os.path.exists(self.path(f'flavor-{flavor}')))

@@ -122,6 +122,11 @@ class SourceTest(MovableTest):
         self.assertNotIn('source_mdev_types', data)
         self.assertNotIn('target_mdevs', data)
 
+    def test_a_stock_instance_that_is_marked(self):
+        instance = self.instance(self.flavor())
+        data = self.check(instance, self.data())
+        self.assertTrue(migratedata.is_withdrawn(data))
+
     def test_a_destination_without_flexmem(self):
         self.assert_refused('choose another host', self.running(),
                             self.data(offered=False))
@@ -353,12 +358,28 @@ class DestinationTest(MovableTest):
                          self.store.users(driver_test.KEY))
 
     def test_a_stock_instance(self):
-        instance = self.instance(self.flavor())
         data = objects.LibvirtLiveMigrateData(is_shared_instance_path=False)
+        self.assert_taken_as_stock(self.instance(self.flavor()), data)
+
+    def test_a_stock_instance_that_is_marked(self):
+        data = objects.LibvirtLiveMigrateData(is_shared_instance_path=False)
+        migratedata.withdraw(data)
+        self.assert_taken_as_stock(self.moving, data)
+
+    def assert_taken_as_stock(self, instance, data):
         self.driver.pre_live_migration(
             self.context, instance, driver_test.NO_DEVICES, self.network,
             None, data)
         self.assertEqual([], os.listdir(self.folder(instance)))
+
+    def test_one_that_the_source_says_nothing_of(self):
+        """As from a host whose driver was removed under its instances."""
+        data = objects.LibvirtLiveMigrateData(is_shared_instance_path=False)
+        self.assertRaises(
+            nova_exception.MigrationPreCheckError,
+            self.driver.pre_live_migration, self.context, self.moving,
+            driver_test.NO_DEVICES, self.network, None, data)
+        self.assertFalse(os.path.exists(self.folder(self.moving)))
 
 
 class SuspensionTest(MovableTest):
