@@ -124,6 +124,8 @@ USED = {
         'get_by_id(context, migration_id)'),
     'nova.objects.RequestSpec': (
         'get_by_instance_uuid(context, instance_uuid)',),
+    'nova.privsep.path': (
+        'chown',),
     'nova.safe_utils': (
         'get_wrapped_function(function)',),
     'nova.scheduler.client.report.SchedulerReportClient': (
@@ -146,7 +148,8 @@ USED = {
     'nova.virt.images': (
         'fetch(context, image_href, path, trusted_certs)',),
     'nova.virt.libvirt.blockinfo': (
-        'get_disk_info(virt_type, instance, image_meta, block_device_info)',),
+        'get_disk_info(virt_type, instance, image_meta, '
+        'block_device_info)',),
     'nova.virt.libvirt.driver': (
         'LibvirtDriver',
         'libvirt'),
@@ -167,11 +170,19 @@ USED = {
         '_host',
         '_image_api',
         '_is_booted_from_volume(block_device_info)',
+        '_live_migration_flags',
+        '_live_migration_operation(context, instance, dest, '
+        'block_migration, migrate_data, guest, device_names)',
         '_vgpu_allocations(allocations)',
         'attach_interface(context, instance, image_meta, vif)',
         'cache_image(context, image_id)',
-        'check_can_live_migrate_source(context, instance, dest_check_data, '
-        'block_device_info)',
+        'check_can_live_migrate_destination(context, instance, '
+        'src_compute_info, dst_compute_info, block_migration, '
+        'disk_over_commit)',
+        'check_can_live_migrate_source(context, instance, '
+        'dest_check_data, block_device_info)',
+        'check_source_migrate_data_at_dest(ctxt, instance, migrate_data, '
+        'migration, limits, allocs)',
         'cleanup_host(host)',
         'confirm_migration(context, migration, instance, network_info)',
         'delete_instance_files(instance)',
@@ -183,16 +194,28 @@ USED = {
         'manage_image_cache(context, all_instances)',
         'migrate_disk_and_power_off(context, instance, dest, flavor, '
         'network_info, block_device_info, timeout, retry_interval)',
+        'post_live_migration_at_destination(context, instance, '
+        'network_info, block_migration, block_device_info)',
+        'post_live_migration_at_source(context, instance, network_info)',
         'power_off(instance, timeout, retry_interval)',
+        'pre_live_migration(context, instance, block_device_info, '
+        'network_info, disk_info, migrate_data)',
         'rescue(context, instance, network_info, image_meta, '
         'rescue_password, block_device_info, share_info)',
+        'resume(context, instance, network_info, block_device_info, '
+        'share_info)',
+        'rollback_live_migration_at_destination(context, instance, '
+        'network_info, block_device_info, destroy_disks, migrate_data)',
         'snapshot(context, instance, image_id, update_task_state)',
         'spawn',
         'suspend(context, instance)',
         'update_provider_tree(provider_tree, nodename, allocations)',
         'virtapi'),
     'nova.virt.libvirt.host.Host': (
-        'list_guests()',),
+        'get_connection()',
+        'get_guest(instance)',
+        'get_version()',
+        'list_guests()'),
     'nova.virt.libvirt.imagebackend.Backend': (
         'by_name(instance, name, disk_info_mapping=)',),
     'nova.virt.libvirt.imagebackend.Flat': (
@@ -207,5 +230,6 @@ USED = {
         'copy_image(src, dest, host=, receive=)',
         'get_arch(image_meta)',
         'get_instance_path(instance)',
+        'get_instance_path_at_destination(instance, migrate_data)',
         'get_machine_type(image_meta)'),
 }
