@@ -73,10 +73,11 @@ def record_of(instance):
     """
     folder = libvirt_utils.get_instance_path(instance)
     marked = layered.SYSTEM_KEY in instance.system_metadata
-    record = record_module.read(
-        folder, needed=marked and os.path.isdir(folder) and
-        not _has_stock_disk(instance, folder))
+    record = record_module.read(folder)
     if record is None and marked and os.path.isdir(folder):
+        # only now: nobody else reads the qcow2 disk of a guest that runs
+        if not _has_stock_disk(instance, folder):
+            return record_module.read(folder, needed=True)
         LOG.info('The instance has a stock root disk, so that its mark of'
                  ' FlexMem is taken off', instance=instance)
         set_to(instance, None)
