@@ -87,7 +87,9 @@ class ApiTest(test.TestCase):
         self.flags(group='wsgi', api_paste_config=os.path.join(
             sys.prefix, 'etc', 'nova', 'api-paste.ini'))
         self.useFixture(nova_fixtures.RealPolicyFixture())
-        self.api = self.useFixture(nova_fixtures.OSAPIFixture()).admin_api
+        # that of Nova 31 speaks v2 by default, which has no microversions
+        self.api = self.useFixture(nova_fixtures.OSAPIFixture(
+            api_version='v2.1')).admin_api
         # the first one that validates extra specs
         self.api.microversion = '2.86'
         self.flavor = self.api.post_flavor({'flavor': {
