@@ -12,12 +12,15 @@ UPGRADES ?=
 # Of make flavor-test: numbers of combinations; none: all
 FLAVORS ?=
 
+# Of make test-releases: which series of OpenStack; none: all
+RELEASES ?=
+
 # Of make fuzz: how long each target runs, and which; none: all
 SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test nova-test upgrade-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test nova-test test-releases upgrade-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -28,6 +31,10 @@ help:
 	@echo 'make cloud-test all tests of a cloud with two hosts on this machine'
 	@echo 'make nova-test  the tests of its libvirt driver that come with Nova, on'
 	@echo '                the FlexMem driver'
+	@echo 'make test-releases'
+	@echo '                unit, inertness and lifecycle tests with other releases'
+	@echo '                of Nova, with a table; hours'
+	@echo '                (make test-releases RELEASES="2025.1")'
 	@echo 'make upgrade-test'
 	@echo '                deltas on layouts of other releases, and what the'
 	@echo '                release before left, with a table; half an hour'
@@ -65,6 +72,10 @@ nova-test:
 	@tools/setup.sh demo test
 	@tools/test.sh nova
 
+test-releases:
+	@tools/setup.sh demo test
+	.venv/bin/python -m tests.releases $(RELEASES)
+
 upgrade-test:
 	@tools/setup.sh demo test
 	.venv/bin/python -m tests.upgrade $(UPGRADES)
@@ -87,7 +98,7 @@ genconfig:
 	    --config-file etc/nova-flexmem/config-generator.conf
 
 clean:
-	rm -rf .venv .stestr .tox .mypy_cache .coverage .coverage.* cover
+	rm -rf .venv .releases .stestr .tox .mypy_cache .coverage .coverage.* cover
 	rm -rf build dist .eggs nova_flexmem.egg-info AUTHORS ChangeLog
 	rm -rf doc/build releasenotes/build demo-results
 	find nova_flexmem tests -name __pycache__ -type d -exec rm -rf {} +
