@@ -34,7 +34,7 @@ _ATTRIBUTES = {'security.selinux': b'system_u:object_r:root_t:s0\0',
 _LOOK = """
 for folder in / /srv/direct; do
     echo "$folder $(stat -c '%a %u:%g' $folder)"
-    getfattr -d -m '^(security|system|user)' -e hex --absolute-names $folder |
+    /usr/bin/getfattr -d -m '^(security|system|user)' -e hex --absolute-names $folder |
         grep =
 done
 """

@@ -13,6 +13,7 @@
 
 """Starting and stopping, by the user, by Nova and by the host."""
 
+from nova_flexmem import exception
 from tests.lifecycle import harness
 
 
@@ -49,10 +50,32 @@ class PowerTest(harness.NovaTestCase):
             server['id'], {'os-getConsoleOutput': {'length': 50}})
         self.assertIn('WITNESS {"image":"witness"', shown['output'])
 
-        self.assertIn('cannot be suspended',
-                      self.why_refused(server, 'suspend'))
-        self.hear(server, 4)
+        self.delete(server)
 
+    def test_suspend(self):
+        server = self.boot()
+        self.hear(server, 1, **harness.FLEXMEM)
+        key = self.base_key(server)
+
+        self.act(server, 'suspend', until='SUSPENDED')
+        self.assertFalse(self.domain(server).isActive())
+        self.restart_compute()
+        self.wait_status(server, 'SUSPENDED')
+        self.assertEqual(key, self.base_key(server))
+        self.assertRaises(exception.BaseInUse, self.store.remove, key)
+        self.act(server, 'resume')
+        # it goes on, and its files are whole
+        self.hear(server, 1, **harness.FLEXMEM)
+        self.act(server, 'suspend', until='SUSPENDED')
+        self.act(server, 'resume')
+        self.hear(server, 1)
+        self.act(server, 'reboot', {'type': 'HARD'})
+        self.hear(server, 2, **harness.FLEXMEM)
+
+        # Nova saves its memory, takes the snapshot, and goes on
+        self.flags(disable_libvirt_livesnapshot=True, group='workarounds')
+        self.snapshot(server)
+        self.hear(server, 2)
         self.delete(server)
 
     def test_host(self):
