@@ -23,6 +23,8 @@ from nova_flexmem import exception
 from nova_flexmem import process
 
 MIB = 1 << 20
+#: Bytes that nothing else has.
+_OTHER = uuid.UUID('9b6f1d2c-58e3-4a07-b1c4-7de20f93a865')
 _NIL = '00000000-0000-0000-0000-000000000000'
 _UUID = '01234567-89ab-4cde-8f01-23456789abcd'
 
@@ -146,11 +148,10 @@ class UuidTest(FilesystemTestCase):
             self.change(driver, _UUID)
             self.assertEqual(_UUID, self.uuid())
             self.check(name)
-            self.assertEqual(0, self.content().count(
-                uuid.UUID(int=8).bytes))
-            self.change(driver, str(uuid.UUID(int=8)))
+            self.assertEqual(0, self.content().count(_OTHER.bytes))
+            self.change(driver, str(_OTHER))
             # in one place: no second superblock has it
-            self.assertEqual(1, self.content().count(uuid.UUID(int=8).bytes))
+            self.assertEqual(1, self.content().count(_OTHER.bytes))
             self.check(name)
 
     def test_nothing_else_follows_from_it(self):
