@@ -20,7 +20,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test nova-test test-releases upgrade-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test nova-test test-releases upgrade-test flavor-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
