@@ -159,7 +159,7 @@ class SourceTest(MovableTest):
             raise libvirt.libvirtError('no connection')
 
         self.stub_out('nova_flexmem.virt.capability.why_not', fail)
-        self.assert_refused('no connection', instance, self.data())
+        self.assert_refused('libvirt does not answer', instance, self.data())
 
     def migrate(self, instance, data):
         def operate(_driver, _context, _instance, dest, _block, _data, guest,

@@ -193,7 +193,7 @@ class ScansTest(ksm_files.KsmFilesTestCase):
         self.assertFalse(self.poll(1000))
 
     def test_limit(self):
-        self.scans = self.make(limit_s=0.05)
+        self.scans = self.make(limit_s=1)
         self.poll(0)
         self.boot('one')
         self.poll(5)
