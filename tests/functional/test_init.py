@@ -32,9 +32,10 @@ _ATTRIBUTES = {'security.selinux': b'system_u:object_r:root_t:s0\0',
                'system.posix_acl_access': _ACL, 'user.of_the_image': b'kept'}
 
 _LOOK = """
+PATH=$PATH:/usr/bin
 for folder in / /srv/direct; do
     echo "$folder $(stat -c '%a %u:%g' $folder)"
-    /usr/bin/getfattr -d -m '^(security|system|user)' -e hex --absolute-names $folder |
+    getfattr -d -m '^(security|system|user)' -e hex --absolute-names $folder |
         grep =
 done
 """
