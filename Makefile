@@ -20,7 +20,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test nova-test test-releases upgrade-test flavor-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test nova-test test-releases upgrade-test flavor-test shapes-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -38,6 +38,8 @@ help:
 	@echo 'make upgrade-test'
 	@echo '                deltas on layouts of other releases, and what the'
 	@echo '                release before left, with a table; half an hour'
+	@echo 'make shapes-test'
+	@echo '                images as vendors shape them, and a driver pack'
 	@echo 'make flavor-test'
 	@echo '                guests of all kinds of flavors, any two values of two'
 	@echo '                properties together in one, with a table; half an hour'
@@ -79,6 +81,10 @@ test-releases:
 upgrade-test:
 	@tools/setup.sh demo test
 	.venv/bin/python -m tests.upgrade $(UPGRADES)
+
+shapes-test:
+	@tools/setup.sh demo test
+	@tools/test.sh shapes
 
 flavor-test:
 	@tools/setup.sh demo test

@@ -14,7 +14,8 @@
 
 # Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
 #                                lifecycle, upgrade, cloud, cloud-all,
-#                                memory, functional-more, nova)
+#                                memory, functional-more, shapes,
+#                                nova)
 #
 # Runs every suite named, also after one failed, and closes with the time that
 # each took and the count of tests that the runner recorded. Suites run beside
@@ -57,6 +58,12 @@ run_functional() {
 run_functional-more() {
     guest_tests functional-more functional --serial \
         'test_guests\.BookwormLvm|test_flatten\.FlattenGuest'
+}
+
+# Images as vendors shape them, and one whose kernel needs a driver pack
+run_shapes() {
+    guest_tests shapes functional --serial \
+        'tests\.functional\.(test_shapes|test_driver_packs)'
 }
 
 # Alone, and on a host with nothing else to do: it measures the host's memory

@@ -77,15 +77,20 @@ def fill(guest, device, filesystem, files, folder):
 
 def _put(guest, device, files, folder):
     archive = os.path.join(folder, 'files.tar')
-    with tarfile.open(archive, 'w') as tar:
-        for path, content in files.items():
-            member = tarfile.TarInfo(path.lstrip('/'))
-            member.size = len(content)
-            member.mode = 0o755
-            tar.addfile(member, io.BytesIO(content))
+    write_tar(archive, files)
     guest.command('mount', device, '/')
     guest.command('tar-in', archive, '/')
     guest.command('umount-all')
+
+
+def write_tar(path, files):
+    """Write a tar of files, {path: content}."""
+    with tarfile.open(path, 'w') as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name.lstrip('/'))
+            member.size = len(content)
+            member.mode = 0o755
+            tar.addfile(member, io.BytesIO(content))
 
 
 def create(path, opened, make='mkfs.ext4 -q', size_bytes=DISK_BYTES):
