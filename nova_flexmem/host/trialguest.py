@@ -31,6 +31,7 @@ from nova_flexmem.build import initramfs
 from nova_flexmem import exception
 from nova_flexmem.guest import delta
 from nova_flexmem.guest import device as flexmem_device
+from nova_flexmem.guest import qemuargs
 from nova_flexmem.host import qemu
 from nova_flexmem.host import trialrecord
 from nova_flexmem import hostboot
@@ -175,7 +176,7 @@ def _boot(files, device, accel):
     :raises: HostUnfit
     """
     loaded = qemu.load(device)
-    console, disk = (files.path(name).replace(',', ',,')
+    console, disk = (qemuargs.escape(files.path(name))
                      for name in ('console', 'delta'))
     try:
         process.run(
