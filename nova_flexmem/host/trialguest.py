@@ -35,12 +35,12 @@ from nova_flexmem.guest import qemuargs
 from nova_flexmem.host import qemu
 from nova_flexmem.host import trialrecord
 from nova_flexmem import hostboot
+from nova_flexmem.image import foldertree
 from nova_flexmem.image import kernel as kernel_module
 from nova_flexmem import process
 from nova_flexmem.store import superblock
 
 _PROGRAM = 'qemu-system-x86_64'
-_SYSTEM = '/'
 
 #: With KVM a guest takes 1 to 2 s, without it 10 to 20, or many times that on
 #: a busy host.
@@ -72,7 +72,8 @@ def check(home, device, accel, folder):
     if trialrecord.read(record) == state:
         return 'a guest has booted since the host booted; nothing has changed'
     try:
-        kernel = kernel_module.find(_HostTree(), 'this host')
+        kernel = kernel_module.find(foldertree.FolderTree('/'),
+                                    'this host')
     except exception.ImageRefused as e:
         # the appliance's check says if there is none at all
         return f'no guest was booted: {e}'
@@ -92,32 +93,6 @@ def _state(device, accel):
              f'/usr/bin/{_PROGRAM}']
     return [hostboot.boot_id(), bootfiles.boot_id(), device, accel,
             [trialrecord.version(path) for path in paths]]
-
-
-class _HostTree:
-    """The files of this host, as kernel.find() reads those of an image."""
-
-    def names(self, path):
-        folder = _path(path)
-        return os.listdir(folder) if os.path.isdir(folder) else []
-
-    def is_file(self, path):
-        # on Ubuntu only root can read kernels
-        return (os.path.isfile(_path(path)) and
-                os.access(_path(path), os.R_OK))
-
-    def read(self, path, max_bytes):
-        if not self.is_file(path):
-            return None
-        with open(_path(path), 'rb') as f:
-            return f.read(max_bytes)
-
-    def read_text(self, path):
-        return (self.read(path, units.Mi) or b'').decode(errors='replace')
-
-
-def _path(path):
-    return os.path.join(_SYSTEM, path.lstrip('/'))
 
 
 class _Files:

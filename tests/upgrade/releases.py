@@ -26,6 +26,7 @@ from oslo_concurrency import lockutils
 
 from nova_flexmem.demo import sources
 from nova_flexmem import exception
+from nova_flexmem.image import foldertree
 from nova_flexmem.image import kernel
 from nova_flexmem import process
 from tests.functional import harness
@@ -83,32 +84,6 @@ class Release:
         return re.search(r'mkfs\.erofs .*?(\d[\d.]+)$', said, re.M)[1]
 
 
-class _Tree:
-    """A folder with a kernel, as kernel.find() looks at an image."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def names(self, path):
-        try:
-            return os.listdir(self._path + path)
-        except FileNotFoundError:
-            return []
-
-    def is_file(self, path):
-        return os.path.isfile(self._path + path)
-
-    def read(self, path, max_bytes):
-        try:
-            with open(self._path + path, 'rb') as f:
-                return f.read(max_bytes)
-        except FileNotFoundError:
-            return None
-
-    def read_text(self, path):
-        return (self.read(path, 1 << 20) or b'').decode()
-
-
 @functools.cache
 def guest_kernel(suite):
     """Return the newest kernel.Kernel of a suite.
@@ -119,7 +94,7 @@ def guest_kernel(suite):
     root = ''
     if suite != HERE:
         root = _unpacked(f'kernel-{suite}', suite, [_KERNEL])
-    return kernel.find(_Tree(root), suite)
+    return kernel.find(foldertree.FolderTree(root or '/'), suite)
 
 
 def _unpacked(name, suite, packages):

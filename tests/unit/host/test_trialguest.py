@@ -10,9 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import os
-import pathlib
-
 import fixtures
 import testtools
 
@@ -94,32 +91,6 @@ class TrialGuestTest(testtools.TestCase):
                  '[ 1] Kernel panic - not syncing: No init'),
                 ('one\ntwo\n\n', 'two'), ('', 'nothing')):
             self.assertEqual(told, trialguest._last(said))
-
-
-class HostTreeTest(testtools.TestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        self.patch(trialguest, '_SYSTEM', str(self.folder))
-        self.tree = trialguest._HostTree()
-
-    def test_files(self):
-        (self.folder / 'boot').mkdir()
-        path = self.folder / 'boot/vmlinuz-1'
-        path.write_bytes(b'\xffkernel')
-        self.assertEqual(['vmlinuz-1'], self.tree.names('/boot'))
-        self.assertEqual(b'\xffkern', self.tree.read('/boot/vmlinuz-1', 5))
-        self.assertEqual('\ufffdkernel',
-                         self.tree.read_text('/boot/vmlinuz-1'))
-        self.patch(os, 'access', lambda *_args: False)
-        self.assertFalse(self.tree.is_file('/boot/vmlinuz-1'))
-        self.assertIsNone(self.tree.read('/boot/vmlinuz-1', 5))
-
-    def test_nothing_there(self):
-        self.assertEqual([], self.tree.names('/lib/modules'))
-        self.assertIsNone(self.tree.read('/boot/vmlinuz-1', 5))
-        self.assertEqual('', self.tree.read_text('/boot/config-1'))
 
 
 def _refuse(_tree, image):
