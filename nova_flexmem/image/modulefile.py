@@ -53,13 +53,19 @@ def read(content):
         raise ValueError('not a kernel module')
     needs = [*' '.join(fields.get(b'depends', [])).split(',')]
     for soft in fields.get(b'softdep', []):
-        words = soft.split()
-        before = words[words.index('pre:') + 1:] if 'pre:' in words else []
-        needs += before[:before.index('post:')] if 'post:' in before else (
-            before)
+        needs += loaded_before(soft.split())
     return Facts(release,
                  tuple(need.replace('-', '_') for need in needs if need),
                  _checksums(sections.get(b'__versions', b'')))
+
+
+def loaded_before(words):
+    """Return the modules behind "pre:" in a soft dependency (modprobe.d(5)).
+
+    :param words: those of the dependency, a list
+    """
+    before = words[words.index('pre:') + 1:] if 'pre:' in words else []
+    return before[:before.index('post:')] if 'post:' in before else before
 
 
 def _sections(content):

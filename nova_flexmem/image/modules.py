@@ -24,6 +24,7 @@ import zlib
 import zstandard
 
 from nova_flexmem import exception
+from nova_flexmem.image import modulefile
 
 MIB = 1 << 20
 
@@ -69,10 +70,8 @@ class Modules:
         for line in _lines(softdep):
             words = line.split()
             if words[:1] == ['softdep'] and 'pre:' in words:
-                before = words[words.index('pre:') + 1:]
-                if 'post:' in before:
-                    before = before[:before.index('post:')]
-                self._soft[name_of(words[1])] = [name_of(w) for w in before]
+                self._soft[name_of(words[1])] = [
+                    name_of(w) for w in modulefile.loaded_before(words)]
 
     def __contains__(self, name):
         return name in self._builtin or name in self._paths
