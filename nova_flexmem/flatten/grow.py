@@ -15,6 +15,7 @@
 import re
 
 from nova_flexmem import exception
+from nova_flexmem.image import roots
 
 #: In what part-list says, of each partition.
 _START = re.compile(r'part_num: (\d{1,9})\s+part_start: (\d{1,20})\b')
@@ -34,9 +35,7 @@ def plan(appliance, root, image):
     :param image: for messages
     :raises: ImageRefused if it cannot grow
     """
-    device = root.removeprefix('btrfsvol:')
-    if root.startswith('btrfsvol:'):
-        device = device[:device.index('/', len('/dev/'))]
+    device = roots.device_of(root)
     kind = ' '.join(appliance.command('vfs-type', device))
     if kind not in _GROWING:
         raise _refused(image, f'it is {kind or "unknown"}')

@@ -57,12 +57,12 @@ def _without_snapshots(roots):
     """
     kept = [root for root in roots
             if not (root.startswith(_BTRFS_SUBVOLUME) and 'snapshot' in root)]
-    filesystems = {_filesystem(root) for root in kept}
+    devices = {device_of(root) for root in kept}
     return kept + [root for root in roots if root not in kept
-                   and _filesystem(root) not in filesystems]
+                   and device_of(root) not in devices]
 
 
-def _filesystem(root):
+def device_of(root):
     """Return the device of a root: btrfsvol:/dev/sda2/@ is on /dev/sda2."""
     if not root.startswith(_BTRFS_SUBVOLUME):
         return root

@@ -64,3 +64,5 @@ class GrowthTest(testtools.TestCase):
     def test_what_cannot_grow(self):
         self.assert_refused('it is swap', '/dev/sda1', [], 'swap')
         self.assert_refused('no partition', '/dev/vg/root', [])
+        self.assert_refused('it is on /dev/vg/root, no partition',
+                            'btrfsvol:/dev/vg/root/@', [], 'btrfs')
