@@ -12,8 +12,6 @@
 
 """Whether a delta lies on an image."""
 
-import contextlib
-
 from nova_flexmem import exception
 from nova_flexmem.image import kernel
 from nova_flexmem.store import basestore
@@ -47,13 +45,9 @@ def check_below(store, image, sha256, delta, lower_uuid):
     if lower_uuid in {basestore.format_1_uuid(sha256, rootfs)
                       for rootfs in (kernel.EROFS, kernel.EXT4)}:
         return
-    for key in store.keys():
-        with contextlib.suppress(exception.BaseDamaged,
-                                 exception.BaseNotFound):
-            manifest = store.require(key).manifest
-            if (manifest.uuid == lower_uuid
-                    and manifest.image_sha256 == sha256):
-                return
+    if any((base.manifest.uuid, base.manifest.image_sha256)
+           == (lower_uuid, sha256) for base in store.usable()):
+        return
     raise exception.ImageRefused(
         image=image, reason=f'{delta} does not say that it lies on this image'
         f' (it lies on base {lower_uuid}); if you know that it does, give'
