@@ -21,8 +21,6 @@ from nova_flexmem.host import libvirt_connection
 
 LOG = log.getLogger(__name__)
 
-_URI = 'qemu:///system'
-
 #: Statistics are older only if nobody asks the guest for them, or it is
 #: paused: a guest reports once when it boots. Nova asks every 10 s.
 _OLD_S = 300
@@ -52,7 +50,7 @@ def _statistics(name):
     """Return a figure of the guests' balloons: {uuid: bytes}."""
     name = f'balloon.{name}'
     try:
-        with libvirt_connection.read_only(_URI) as connection:
+        with libvirt_connection.read_only() as connection:
             domains = connection.getAllDomainStats(
                 libvirt.VIR_DOMAIN_STATS_BALLOON,
                 libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING

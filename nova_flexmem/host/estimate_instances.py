@@ -38,7 +38,6 @@ from nova_flexmem.store import basefiles
 
 LOG = log.getLogger(__name__)
 
-_URI = 'qemu:///system'
 _NAMESPACE = 'http://openstack.org/xmlns/libvirt/nova/1.1'
 
 #: Names of images in Nova's cache; names of ephemeral and swap disks differ.
@@ -68,7 +67,7 @@ def image_ids():
     """
     images = {}
     try:
-        with libvirt_connection.read_only(_URI) as connection:
+        with libvirt_connection.read_only() as connection:
             for domain in connection.listAllDomains(
                     libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
                 try:

@@ -16,12 +16,14 @@ import contextlib
 
 import libvirt
 
+_SYSTEM = 'qemu:///system'
+
 
 @contextlib.contextmanager
-def read_only(uri):
+def read_only(uri=_SYSTEM):
     """Give a read-only connection to libvirt.
 
-    :param uri: URI of the connection
+    :param uri: URI of the connection; default: that of the system's libvirtd
     :raises: libvirt.libvirtError if libvirt does not answer
     """
     # libvirt also prints errors by default; here they are exceptions

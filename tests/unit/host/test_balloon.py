@@ -47,7 +47,7 @@ class BalloonTest(testtools.TestCase):
 
     def _statistics(self, statistics):
         @contextlib.contextmanager
-        def read_only(_uri):
+        def read_only():
             yield _Connection(statistics)
 
         self.patch(libvirt_connection, 'read_only', read_only)
@@ -70,7 +70,7 @@ class BalloonTest(testtools.TestCase):
     def test_no_libvirt(self):
         self.useFixture(fixtures.FakeLogger())
 
-        def refuse(_uri):
+        def refuse():
             raise libvirt.libvirtError('no connection')
 
         self.patch(libvirt_connection, 'read_only', refuse)
