@@ -17,7 +17,6 @@ import re
 from nova_flexmem.image import bootmenu
 from nova_flexmem.image import grubmenu
 from nova_flexmem.image import grubscript
-from nova_flexmem.image import installed
 
 #: Arguments about a root device or another initramfs: ours replaces them.
 #: Memory that is kept for a crash kernel, which nobody loads into a FlexMem
@@ -38,15 +37,6 @@ def read(tree, kernels):
     :param kernels: its installed.Kernels
     """
     return Bootloader(tree, kernels, bootmenu.read(tree))
-
-
-def kernel_args(tree, release):
-    """Return the command line that an image boots a kernel with.
-
-    :param tree: the image's operating_system.Tree
-    :param release: the kernel's release
-    """
-    return read(tree, installed.find(tree)).args(release)
 
 
 class Bootloader:

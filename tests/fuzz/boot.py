@@ -91,7 +91,7 @@ def command_line(data):
     """The boot loader's files."""
     files = {f'/boot/vmlinuz-{_RELEASE}': _bzimage(),
              f'{_FOLDER}/modules.builtin': _BUILTIN}
-    line = bootloader.kernel_args(_Tree(form.parts(data) | files), _RELEASE)
+    line = samples.kernel_args(_Tree(form.parts(data) | files), _RELEASE)
     assert line.isprintable() and line.isascii(), line
     assert line.count('"') % 2 == 0 and 'flexmem.' not in line, line
     assert not {'--', '"--"', 'ro', '"ro"'} & set(line.split()), line

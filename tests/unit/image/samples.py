@@ -17,6 +17,8 @@ import os
 import uuid
 
 from nova_flexmem import exception
+from nova_flexmem.image import bootloader
+from nova_flexmem.image import installed
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import locks
 from nova_flexmem.store import superblock
@@ -54,6 +56,11 @@ class Tree:
 
     def read_text(self, path, max_bytes=MIB):
         return (self.read(path, max_bytes) or b'').decode(errors='replace')
+
+
+def kernel_args(tree, release):
+    """Return the command line that an image boots a kernel with."""
+    return bootloader.read(tree, installed.find(tree)).args(release)
 
 
 class Appliance:

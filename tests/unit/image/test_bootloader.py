@@ -41,7 +41,7 @@ menuentry 'Debian (recovery mode)' {
 class BootloaderTest(testtools.TestCase):
 
     def _assert_args(self, expected, files):
-        self.assertEqual(expected, bootloader.kernel_args(
+        self.assertEqual(expected, samples.kernel_args(
             samples.Tree(_KERNELS | files), _RELEASE))
 
     def test_grub_menu(self):
@@ -82,7 +82,7 @@ class BootloaderTest(testtools.TestCase):
                 'kernelopts=root=/dev/vda1 ro quiet net.ifnames=0\n'})
 
     def test_kernelopts_that_would_fill_the_memory(self):
-        args = bootloader.kernel_args(samples.Tree(_KERNELS | {
+        args = samples.kernel_args(samples.Tree(_KERNELS | {
             '/boot/loader/entries/b.conf':
                 f'version {_RELEASE}\nlinux /vmlinuz-{_RELEASE}\n'
                 f'options {"$kernelopts " * 80000}\n',

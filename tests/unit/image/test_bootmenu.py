@@ -382,4 +382,4 @@ class MenusTest(testtools.TestCase):
                 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX more=1"\n',
             '/etc/default/grub.d/readme': 'GRUB_CMDLINE_LINUX=no\n'})
         self.assertEqual('more=1 console=tty1 console=ttyS0',
-                         bootloader.kernel_args(tree, '6.1.0-9-amd64'))
+                         samples.kernel_args(tree, '6.1.0-9-amd64'))
