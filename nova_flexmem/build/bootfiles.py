@@ -74,7 +74,7 @@ def ensure(store, key):
                 path = folder(store, base)
                 with store.reporting():
                     _make(base, made)
-                    _publish(made, path)
+                    publish(made, path)
                     _note(base, path)
     return base
 
@@ -104,8 +104,12 @@ def _make(base, path):
     handover.write(path, image, initramfs.pack(modules))
 
 
-def _publish(made, path):
-    """Have a folder in the place of another, which is moved into it."""
+def publish(made, path):
+    """Have boot files in a folder of the store, at once.
+
+    :param made: the folder that they are in
+    :param path: the folder that they are to be in; it is replaced
+    """
     os.chmod(made, 0o755)
     for name in _NAMES:
         os.chmod(os.path.join(made, name), 0o444)

@@ -24,8 +24,8 @@ from oslo_log import log
 
 from nova.virt.libvirt import utils as libvirt_utils
 
+from nova_flexmem.build import bootfiles
 from nova_flexmem import exception
-from nova_flexmem import files
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import locks
 from nova_flexmem.virt import bootdigests
@@ -75,18 +75,13 @@ def _bring_boot_files(store, base, facts):
               store.build_folder(base.key) as made):
             for name, source in ((basefiles.KERNEL, facts.place.kernel),
                                  (basefiles.INITRAMFS, facts.place.initramfs)):
-                target = os.path.join(made, name)
-                libvirt_utils.copy_image(source, target, host=facts.host,
-                                         receive=True)
-                os.chmod(target, 0o444)
-                files.sync(target)
+                libvirt_utils.copy_image(source, os.path.join(made, name),
+                                         host=facts.host, receive=True)
             if not bootdigests.match(base, made, record):
                 raise exception.InstanceRefused(
                     reason='the kernel and initramfs that it was started with'
                     f' are not on {facts.host} any more; hard reboot it there')
-            os.chmod(made, 0o755)
-            files.discard(path)
-            os.rename(made, path)
+            bootfiles.publish(made, path)
     except (OSError, processutils.ProcessExecutionError) as e:
         raise exception.InstanceRefused(
             reason='this version of nova-flexmem makes another kernel and'
