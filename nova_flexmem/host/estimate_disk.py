@@ -25,15 +25,13 @@ import zlib
 import zstandard
 
 from nova_flexmem import exception
+from nova_flexmem.host import pages
 from nova_flexmem.image import source
 from nova_flexmem.image import sparse
 
 #: Data is given in pieces of whole pages, this size at most where the format
 #: does not want larger ones.
 _CHUNK_BYTES = 1 << 20
-
-#: Smallest piece of a qcow2 file that is given.
-_PAGE_BYTES = 4096
 
 #: magic, version, (backing file), cluster_bits, size, crypt_method, l1_size,
 #: l1_table_offset
@@ -80,7 +78,7 @@ def chunks(image, progress):
 def _raw(fd, size_bytes, progress):
     for offset, extent_bytes in sparse.extents(fd):
         # a hole may end within a page
-        start, end = offset - offset % _PAGE_BYTES, offset + extent_bytes
+        start, end = offset - offset % pages.PAGE_BYTES, offset + extent_bytes
         for position in range(start, end, _CHUNK_BYTES):
             progress(position / size_bytes)
             yield _whole_pages(os.pread(fd, min(_CHUNK_BYTES, end - position),
@@ -113,7 +111,7 @@ class _Qcow2:
 
     def chunks(self, progress):
         """Yield the clusters with data; small ones several at a time."""
-        together = max(1, _PAGE_BYTES // self._cluster_bytes)
+        together = max(1, pages.PAGE_BYTES // self._cluster_bytes)
         entries_per_table = self._cluster_bytes // 8
         clusters = -(-self._size_bytes // self._cluster_bytes)
         tables = -(-clusters // entries_per_table)
@@ -186,4 +184,5 @@ def _has_data(entry):
 
 
 def _whole_pages(content):
-    return content.ljust(-(-len(content) // _PAGE_BYTES) * _PAGE_BYTES, b'\0')
+    count = -(-len(content) // pages.PAGE_BYTES)
+    return content.ljust(count * pages.PAGE_BYTES, b'\0')
