@@ -52,6 +52,19 @@ NO_TIMER_CHECK = 'no_timer_check'
 FLAVOR = stock.Flavor(ram_mib=512, disk_bytes=4 << 30)
 
 
+class StoreTestCase(testtools.TestCase):
+    """Has a folder, and a base store of its own to build bases in."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not process.available('guestfish'):
+            raise cls.skipException('guestfish is not installed')
+        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory(
+            prefix='flexmem-test-', dir='/var/tmp'))
+        cls.store = new_store(cls.folder)
+
+
 class GuestTestCase(testtools.TestCase):
     """Has the image of a layout, its base, and a launcher of guests."""
 

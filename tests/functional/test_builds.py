@@ -16,9 +16,6 @@ import os
 import random
 import shutil
 import subprocess
-import tempfile
-
-import testtools
 
 from nova_flexmem.build import builder
 from nova_flexmem.image import appliance
@@ -57,17 +54,12 @@ def _tree():
             for folder in range(40) for name in range(50)}
 
 
-class SameBytesTest(testtools.TestCase):
+class SameBytesTest(harness.StoreTestCase):
     """A layout follows from the image's files and the host's programs."""
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        if not process.available('guestfish'):
-            raise cls.skipException('guestfish is not installed')
-        cls.folder = tempfile.mkdtemp(prefix='flexmem-builds-', dir='/var/tmp')
-        cls.addClassCleanup(shutil.rmtree, cls.folder)
-        cls.store = harness.new_store(cls.folder)
         cls.raw = os.path.join(cls.folder, 'image.raw')
         cls._make_image()
         cls.qcow2 = os.path.join(cls.folder, 'image.qcow2')

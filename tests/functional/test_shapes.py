@@ -18,17 +18,12 @@ start.
 """
 
 import os
-import shutil
 import string
 import struct
-import tempfile
-
-import testtools
 
 from nova_flexmem.build import builder
 from nova_flexmem import exception
 from nova_flexmem.image import appliance
-from nova_flexmem import process
 from tests.functional import harness
 from tests.functional import small_image
 
@@ -91,16 +86,11 @@ _RHEL = _system(
 _DEBIAN = {'/etc/debian_version': b'12.0\n'}
 
 
-class ShapesTest(testtools.TestCase):
+class ShapesTest(harness.StoreTestCase):
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        if not process.available('guestfish'):
-            raise cls.skipException('guestfish is not installed')
-        cls.folder = tempfile.mkdtemp(prefix='flexmem-shapes-', dir='/var/tmp')
-        cls.addClassCleanup(shutil.rmtree, cls.folder)
-        cls.store = harness.new_store(cls.folder)
         names = [name.removeprefix('make_') for name in sorted(dir(cls))
                  if name.startswith('make_')]
         for name in names:
