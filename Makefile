@@ -20,7 +20,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test nova-test test-releases upgrade-test flavor-test shapes-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test nova-test test-releases upgrade-test flavor-test long-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -38,8 +38,7 @@ help:
 	@echo 'make upgrade-test'
 	@echo '                deltas on layouts of other releases, and what the'
 	@echo '                release before left, with a table; half an hour'
-	@echo 'make shapes-test'
-	@echo '                images as vendors shape them, and a driver pack'
+	@echo 'make long-test  functional and lifecycle tests that take longest'
 	@echo 'make flavor-test'
 	@echo '                guests of all kinds of flavors, any two values of two'
 	@echo '                properties together in one, with a table; half an hour'
@@ -82,9 +81,9 @@ upgrade-test:
 	@tools/setup.sh demo test
 	.venv/bin/python -m tests.upgrade $(UPGRADES)
 
-shapes-test:
+long-test:
 	@tools/setup.sh demo test
-	@tools/test.sh shapes
+	@tools/test.sh functional-long lifecycle-long
 
 flavor-test:
 	@tools/setup.sh demo test

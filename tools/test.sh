@@ -13,9 +13,9 @@
 # under the License.
 
 # Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
-#                                lifecycle, upgrade, cloud, cloud-all,
-#                                memory, functional-more, shapes,
-#                                nova)
+#                                functional-long, lifecycle,
+#                                lifecycle-long, upgrade, cloud, cloud-all,
+#                                memory, nova)
 #
 # Runs every suite named, also after one failed, and closes with the time that
 # each took and the count of tests that the runner recorded. Suites run beside
@@ -49,31 +49,24 @@ run_unit() {
 }
 
 run_functional() {
-    guest_tests functional functional \
-        --worker-file tests/functional/workers.yaml
+    short_tests functional --exclude-regex test_host_memory
 }
 
-# What takes longest: one more layout of disks, and all files of a flattened
-# image
-run_functional-more() {
-    guest_tests functional-more functional --serial \
-        'test_guests\.BookwormLvm|test_flatten\.FlattenGuest'
+run_functional-long() {
+    long_tests functional
 }
 
-# Images as vendors shape them, and one whose kernel needs a driver pack
-run_shapes() {
-    guest_tests shapes functional --serial \
-        'tests\.functional\.(test_shapes|test_driver_packs)'
+run_lifecycle() {
+    short_tests lifecycle
+}
+
+run_lifecycle-long() {
+    long_tests lifecycle
 }
 
 # Alone, and on a host with nothing else to do: it measures the host's memory
 run_memory() {
     guest_tests memory functional --serial tests.functional.test_host_memory
-}
-
-run_lifecycle() {
-    guest_tests lifecycle lifecycle \
-        --worker-file tests/lifecycle/workers.yaml
 }
 
 # The rest of tests/upgrade takes longer: make upgrade-test
@@ -90,6 +83,17 @@ run_nova() {
         --test-path tests/nova --group-regex '(.+)')
     mkdir "$RESULTS/tests/nova"
     "${words[@]}" run || "${words[@]}" run --failing --serial
+}
+
+# Usage: short_tests FOLDER ARGUMENT...
+short_tests() {
+    guest_tests "$1" "$1" --worker-file "tests/$1/workers.yaml" \
+        --exclude-list "tests/$1/long.txt" "${@:2}"
+}
+
+# Usage: long_tests FOLDER
+long_tests() {
+    guest_tests "$1-long" "$1" --serial --include-list "tests/$1/long.txt"
 }
 
 # Usage: guest_tests SUITE FOLDER ARGUMENT...
@@ -143,7 +147,7 @@ beside_each_other() {
     local suite guests=() others=() lines=()
     for suite in "$@"; do
         case $suite in
-        functional* | lifecycle | cloud*) guests+=("$suite") ;;
+        functional* | lifecycle* | cloud*) guests+=("$suite") ;;
         *) others+=("$suite") ;;
         esac
     done
