@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Count the tests of a subunit stream: the closing line of `make test`.
+"""Count the tests of subunit streams: the closing line of `make test`.
 
-Reads subunit v2 from standard input. Lists the tests that were skipped, with
-the reason, and those that failed, with the end of what they say. Exit code 0
-if tests ran and none failed.
+Reads subunit v2 from standard input; of a test that ran twice, the second
+result counts. Lists the tests that were skipped, with the reason, those that
+passed at the second try, and those that failed, with the end of what they say.
+Exit code 0 if tests ran and none failed.
 """
 
 import sys
@@ -27,28 +28,44 @@ import testtools
 _LINES = 20
 _COLUMNS = 300
 
+_KINDS = {'success': 'passed', 'xfail': 'passed', 'skip': 'skipped'}
+
 
 def main():
-    summary = testtools.StreamSummary()
-    summary.startTestRun()
+    results = {}
+
+    def add(test):
+        before = results.get(test['id'])
+        test['again'] = before and before['status'] != 'success'
+        results[test['id']] = test
+
+    stream = testtools.StreamToDict(add)
+    stream.startTestRun()
     subunit.ByteStreamToStreamResult(
-        sys.stdin.buffer, non_subunit_name='stdout').run(summary)
-    summary.stopTestRun()
-    failed = {test.id(): why for test, why in
-              summary.errors + summary.failures}
-    failed |= {test.id(): 'success, which was not expected'
-               for test in summary.unexpectedSuccesses}
-    for test, why in sorted((test.id(), why) for test, why in
-                            summary.skipped):
-        print(f'skipped: {test}: {why}')
-    for test, why in sorted(failed.items()):
-        print(f'failed: {test}')
-        for line in why.rstrip().splitlines()[-_LINES:]:
-            print(f'    {line[:_COLUMNS]}')
-    passed = summary.testsRun - len(failed) - len(summary.skipped)
-    print(f'{passed} passed, {len(failed)} failed,'
-          f' {len(summary.skipped)} skipped')
-    return 0 if passed and not failed else 1
+        sys.stdin.buffer, non_subunit_name='stdout').run(stream)
+    stream.stopTestRun()
+    results.pop('stdout', None)
+    counts = dict.fromkeys(('passed', 'failed', 'skipped'), 0)
+    for name, test in sorted(results.items()):
+        kind = _KINDS.get(test['status'], 'failed')
+        counts[kind] += 1
+        if kind == 'passed' and test['again']:
+            print(f'passed at the second try: {name}')
+        elif kind == 'skipped':
+            print(f'skipped: {name}: {_why(test, "reason")}')
+        elif kind == 'failed':
+            print(f'failed: {name}')
+            for line in _why(test, 'traceback').splitlines()[-_LINES:]:
+                print(f'    {line[:_COLUMNS]}')
+    print(', '.join(f'{count} {kind}' for kind, count in counts.items()))
+    return 0 if counts['passed'] and not counts['failed'] else 1
+
+
+def _why(test, name):
+    """Return what a test says of its result, text."""
+    details = test['details']
+    chosen = [name] if name in details else sorted(details)
+    return '\n'.join(details[each].as_text().rstrip() for each in chosen)
 
 
 if __name__ == '__main__':
