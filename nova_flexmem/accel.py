@@ -23,6 +23,7 @@ import stat
 
 from oslo_log import log
 
+from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem import process
 
@@ -63,11 +64,11 @@ def kvm_works(kernel=None):
     if kernel is None or not os.access(_DEVICE, os.R_OK | os.W_OK):
         return False
     try:
-        process.run('qemu-system-x86_64', '-machine', 'q35,accel=kvm',
+        process.run(emulator.find().program, '-machine', 'q35,accel=kvm',
                     '-cpu', 'max', '-m', '256', '-nodefaults',
                     '-display', 'none', '-no-reboot', '-kernel', kernel,
                     '-append', 'panic=-1', timeout_s=_PROBE_TIMEOUT_S)
-    except exception.ProgramFailed as e:
+    except exception.FlexMemException as e:
         LOG.warning('No guest boots with /dev/kvm; using TCG, which is many'
                     ' times slower')
         LOG.debug('KVM: %s', e)

@@ -24,7 +24,7 @@ import libvirt
 from lxml import etree
 
 from nova_flexmem import exception
-from nova_flexmem.host import libvirt_connection
+from nova_flexmem import libvirt_connection
 from nova_flexmem import process
 from nova_flexmem.store import basefiles
 

@@ -21,6 +21,7 @@ import time
 from nova_flexmem.build import rootfs as rootfs_module
 from nova_flexmem.build import rootpmem
 from nova_flexmem.build import roottree
+from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.host import trialrecord
 from nova_flexmem import hostboot
@@ -39,7 +40,7 @@ _KERNELS = '/boot/vmlinuz-*'
 
 #: What the appliance is run by, made from, and made of. The package database
 #: stands for all files that supermin copies from the host.
-_PROGRAMS = ('guestfish', 'supermin', 'qemu-system-x86_64')
+_PROGRAMS = ('guestfish', 'supermin')
 _FILES = ('/var/lib/dpkg/status', '/var/lib/rpm/rpmdb.sqlite',
           '/usr/lib/sysimage/rpm/rpmdb.sqlite', _KERNELS)
 _MADE = ('kernel', 'initrd', 'root')
@@ -122,6 +123,7 @@ def _state(home, wanted):
         return None
     search = process.environment()['PATH']
     paths = [shutil.which(name, path=search) or '' for name in _PROGRAMS]
+    paths.append(emulator.find().program)
     for pattern in (*_FILES, os.path.join(home, 'supermin.d', '*')):
         paths += sorted(glob.glob(pattern))
     # without the times of its own files, which libguestfs sets at each start

@@ -17,7 +17,7 @@ import time
 import libvirt
 from oslo_log import log
 
-from nova_flexmem.host import libvirt_connection
+from nova_flexmem import libvirt_connection
 
 LOG = log.getLogger(__name__)
 

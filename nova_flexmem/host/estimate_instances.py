@@ -30,10 +30,10 @@ from oslo_log import log
 
 from nova_flexmem import exception
 from nova_flexmem.host import accounting
-from nova_flexmem.host import libvirt_connection
 from nova_flexmem.host import memory
 from nova_flexmem.host import pages
 from nova_flexmem.host import processes
+from nova_flexmem import libvirt_connection
 from nova_flexmem.store import basefiles
 
 LOG = log.getLogger(__name__)

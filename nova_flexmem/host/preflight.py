@@ -23,6 +23,7 @@ import platform
 
 from nova_flexmem import accel
 from nova_flexmem.build import initramfs
+from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.guest import delta
 from nova_flexmem.host import appliance
@@ -33,13 +34,15 @@ from nova_flexmem import process
 from nova_flexmem.store import basestore
 from nova_flexmem.store import locks
 
-#: Helper programs, and Debian's packages that have them.
-_PROGRAMS = {'qemu-system-x86_64': 'qemu-system-x86',
-             'qemu-img': 'qemu-utils', 'guestfish': 'guestfish',
-             'supermin': 'supermin', 'mkfs.erofs': 'erofs-utils',
-             'mke2fs': 'e2fsprogs', 'busybox': 'busybox-static',
-             'setpriv': 'util-linux', 'prlimit': 'util-linux',
-             'fallocate': 'util-linux', 'findmnt': 'util-linux'}
+#: Helper programs, and the packages that have them: of Debian and Ubuntu, and
+#: of Fedora and its relatives if these have another name.
+_PROGRAMS = {'qemu-img': ('qemu-utils', 'qemu-img'),
+             'guestfish': ('guestfish', 'libguestfs'),
+             'supermin': ('supermin',), 'mkfs.erofs': ('erofs-utils',),
+             'mke2fs': ('e2fsprogs',),
+             'busybox': ('busybox-static', 'busybox'),
+             'setpriv': ('util-linux',), 'prlimit': ('util-linux',),
+             'fallocate': ('util-linux',), 'findmnt': ('util-linux',)}
 
 #: Key of the folder that the checks work in; no base has this key.
 _KEY = 'preflight'
@@ -140,13 +143,15 @@ def _accel(virt_type):
 
 
 def _programs():
-    missing = [f'{program} (package {package})'
-               for program, package in _PROGRAMS.items()
+    of_rpm = not process.available('dpkg')
+    missing = [f'{program} (package {packages[-1 if of_rpm else 0]})'
+               for program, packages in _PROGRAMS.items()
                if not process.available(program)]
     if missing:
         raise exception.HostUnfit(
             reason=f'it lacks {", ".join(missing)}; install them')
-    return f'all {len(_PROGRAMS)} helper programs are there'
+    return (f'all {len(_PROGRAMS)} helper programs are there, and QEMU is'
+            f' {emulator.find().program}')
 
 
 def _delta(folder):

@@ -14,17 +14,19 @@
 
 import json
 import os
+import re
 import threading
 
 from oslo_utils import units
 from stevedore import driver
 
+from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.guest import device as flexmem_device
+from nova_flexmem.guest import fitness
 from nova_flexmem import process
 from nova_flexmem.store import superblock
 
-_PROGRAM = 'qemu-system-x86_64'
 _CHIPSETS = ('pc', 'q35')
 _TIMEOUT_S = 30
 _LIMITS = process.Limits(address_space_bytes=16 * units.Gi, cpu_s=30)
@@ -33,6 +35,8 @@ _LIMITS = process.Limits(address_space_bytes=16 * units.Gi, cpu_s=30)
 def check(device, folder, accel='tcg'):
     """Start QEMU with a FlexMem device on each chipset; no guest runs.
 
+    A chipset that this QEMU lacks is left out.
+
     :param device: name of a driver in namespace nova_flexmem.device
     :param folder: folder for the device's file; it has to be in the store,
         because the filesystem matters
@@ -40,23 +44,70 @@ def check(device, folder, accel='tcg'):
     :returns: the result, one sentence
     :raises: HostUnfit if QEMU does not map the file as it has to
     """
+    found = emulator.find()
+    named = machines(found)
     loaded = load(device)
     path = os.path.join(folder, 'root.pmem')
     size_bytes = superblock.padded(superblock.DATA_OFFSET_BYTES + 1)
     with open(path, 'xb') as f:
         os.posix_fallocate(f.fileno(), 0, size_bytes)
     os.chmod(path, 0o444)
-    for chipset in _CHIPSETS:
+    for chipset, machine in named.items():
         try:
-            version = _try(loaded, chipset, accel, path, size_bytes)
+            version = _try(
+                found.program,
+                ('-machine', f'{machine},accel={accel}',
+                 *flexmem_device.memory_backend(path, size_bytes),
+                 *loaded.arguments(chipset, 0)), path)
         except exception.ProgramFailed as e:
             raise exception.HostUnfit(
                 reason=f'QEMU does not take the device {device} on machine'
-                f' type {chipset}: {e.kwargs["reason"]}; install another QEMU'
+                f' type {machine}: {e.kwargs["reason"]}; install another QEMU'
                 ' (7.2 is known to work), or set [flexmem] device to the other'
                 ' device')
-    return (f'QEMU {version} maps {device} read-only on machine types'
-            f' {" and ".join(_CHIPSETS)}')
+    return (f'QEMU {version} ({found.program}) maps {device} read-only on'
+            f' {_listed(named)}{_difference(found)}')
+
+
+def machines(found):
+    """Return {chipset: the machine type to take} of an Emulator.
+
+    The alias of the newest machine type is taken if there is one.
+
+    :raises: HostUnfit if it has no machine type that FlexMem supports
+    """
+    named = {}
+    for chipset in _CHIPSETS:
+        family = [machine for machine in found.machines
+                  if fitness.chipset_of(machine) == chipset]
+        if family:
+            named[chipset] = (chipset if chipset in family
+                              else max(family, key=_by_version))
+    if not named:
+        raise exception.HostUnfit(
+            reason=f'{found.program} has no machine type of the families'
+            f' {" and ".join(_CHIPSETS)}; install a QEMU for x86_64')
+    return named
+
+
+def _by_version(machine):
+    return [int(number) for number in re.findall(r'\d+', machine)]
+
+
+def _listed(named):
+    """Return the machine types that were tried, and what is missing."""
+    missing = [chipset for chipset in _CHIPSETS if chipset not in named]
+    return f'machine type{"s" * (len(named) > 1)} ' + ' and '.join(
+        named.values()) + ''.join(
+            f'; it has no {chipset}, so instances need hw_machine_type'
+            for chipset in missing)
+
+
+def _difference(found):
+    if found.named in (None, found.program):
+        return ''
+    return (f'; libvirt runs instances with {found.named}, which is not here,'
+            ' so keep both of one version')
 
 
 def load(name):
@@ -65,19 +116,18 @@ def load(name):
                                 invoke_on_load=True).driver
 
 
-def _try(loaded, chipset, accel, path, size_bytes):
+def _try(program, arguments, path):
     """Start QEMU with the device, check its mapping, and end it.
 
-    :param loaded: the driver of the device
+    :param arguments: of QEMU: the machine and the device
+    :param path: of the file that it has to map
     :returns: QEMU's version, text
     :raises: ProgramFailed
     """
     popen = process.start(
-        _PROGRAM, '-nodefaults', '-no-user-config', '-display', 'none', '-S',
-        '-machine', f'{chipset},accel={accel}',
-        '-m', 'size=64M,slots=1,maxmem=1G', '-qmp', 'stdio',
-        *flexmem_device.memory_backend(path, size_bytes),
-        *loaded.arguments(chipset, 0), limits=_LIMITS)
+        program, '-nodefaults', '-no-user-config', '-display', 'none', '-S',
+        '-m', 'size=64M,slots=1,maxmem=1G', '-qmp', 'stdio', *arguments,
+        limits=_LIMITS)
     timer = threading.Timer(_TIMEOUT_S, popen.kill)
     timer.start()
     try:
@@ -138,4 +188,4 @@ def _check_mapping(pid, path):
 
 
 def _failed(reason):
-    return exception.ProgramFailed(program=_PROGRAM, reason=reason)
+    return exception.ProgramFailed(program='QEMU', reason=reason)

@@ -28,6 +28,7 @@ from nova_flexmem import accel as accel_module
 from nova_flexmem.build import bootfiles
 from nova_flexmem.build import handover
 from nova_flexmem.build import initramfs
+from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.guest import delta
 from nova_flexmem.guest import device as flexmem_device
@@ -39,8 +40,6 @@ from nova_flexmem.image import foldertree
 from nova_flexmem.image import kernel as kernel_module
 from nova_flexmem import process
 from nova_flexmem.store import superblock
-
-_PROGRAM = 'qemu-system-x86_64'
 
 #: With KVM a guest takes 1 to 2 s, without it 10 to 20, or many times that on
 #: a busy host.
@@ -67,8 +66,9 @@ def check(home, device, accel, folder):
     :returns: the result, one sentence
     :raises: HostUnfit if the guest does not boot; OSError
     """
+    found = emulator.find()
     record = os.path.join(home, _RECORD)
-    state = _state(device, accel)
+    state = _state(device, accel, found)
     if trialrecord.read(record) == state:
         return 'a guest has booted since the host booted; nothing has changed'
     try:
@@ -81,16 +81,16 @@ def check(home, device, accel, folder):
         return (f'no guest was booted: the kernel {kernel.release} of this'
                 f' host has no driver for {device}')
     began = time.monotonic()
-    _boot(_Files(folder, kernel), device, accel)
+    _boot(_Files(folder, kernel), device, accel, found)
     trialrecord.write(record, state)
     return (f'a guest booted from {device} in {time.monotonic() - began:.0f} s'
             f' with {accel.upper()}')
 
 
-def _state(device, accel):
+def _state(device, accel, found):
     """Return what tells whether a guest may boot otherwise, for JSON."""
     paths = [accel_module.newest_host_kernel() or '', initramfs.BUSYBOX,
-             f'/usr/bin/{_PROGRAM}']
+             found.program]
     return [hostboot.boot_id(), bootfiles.boot_id(), device, accel,
             [trialrecord.version(path) for path in paths]]
 
@@ -145,19 +145,21 @@ class _Files:
         return size
 
 
-def _boot(files, device, accel):
+def _boot(files, device, accel, found):
     """Boot the guest until it switches off.
 
+    :param found: the emulator.Emulator
     :raises: HostUnfit
     """
     loaded = qemu.load(device)
+    chipset, machine = next(iter(qemu.machines(found).items()))
     console, disk = (qemuargs.escape(files.path(name))
                      for name in ('console', 'delta'))
     try:
         process.run(
-            _PROGRAM, '-nodefaults', '-no-user-config', '-no-reboot',
-            '-display', 'none', '-machine', f'pc,accel={accel}', '-cpu',
-            'max', '-m', f'size=256M,slots=1,maxmem={1 << 30}',
+            found.program, '-nodefaults', '-no-user-config', '-no-reboot',
+            '-display', 'none', '-machine', f'{machine},accel={accel}',
+            '-cpu', 'max', '-m', f'size=256M,slots=1,maxmem={1 << 30}',
             '-chardev', f'file,id=console,path={console}', '-serial',
             'chardev:console', '-kernel', files.path('kernel'), '-initrd',
             files.path('initramfs'), '-append', 'console=ttyS0 quiet panic=-1'
@@ -165,7 +167,7 @@ def _boot(files, device, accel):
             ' swiotlb=noforce',
             *flexmem_device.memory_backend(files.path('root.pmem'),
                                            files.size_bytes),
-            *loaded.arguments('pc', 0), '-drive',
+            *loaded.arguments(chipset, 0), '-drive',
             f'file={disk},if=none,id=delta,format=raw', '-device',
             'virtio-blk-pci,drive=delta,serial=flexmem-delta',
             timeout_s=_TIMEOUTS_S[accel],

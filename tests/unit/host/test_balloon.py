@@ -20,7 +20,7 @@ import libvirt
 import testtools
 
 from nova_flexmem.host import balloon
-from nova_flexmem.host import libvirt_connection
+from nova_flexmem import libvirt_connection
 
 
 class _Domain:

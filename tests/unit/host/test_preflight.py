@@ -19,6 +19,7 @@ import testtools
 
 from nova_flexmem import accel
 from nova_flexmem import conf as flexmem_conf
+from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.host import appliance
@@ -35,21 +36,74 @@ def _reason(e):
     return e.kwargs['reason']
 
 
+def _no_qemu():
+    raise exception.HostUnfit(reason='it has no QEMU; install qemu-kvm')
+
+
+def _emulator(program, *machines, named=None):
+    return emulator.Emulator(program, machines or ('pc', 'q35'), named)
+
+
 class QemuTest(testtools.TestCase):
     """With the QEMU of this machine."""
 
     def setUp(self):
         super().setUp()
         self.folder = self.useFixture(fixtures.TempDir()).path
-        if not process.available('qemu-system-x86_64'):
-            self.skipTest('qemu-system-x86_64 is not installed')
+        try:
+            self.found = emulator.find()
+        except exception.HostUnfit as e:
+            self.skipTest(str(e))
+
+    def has(self, *machines, program=None, named=None):
+        found = _emulator(program or self.found.program, *machines,
+                          named=named)
+        self.patch(emulator, 'find', lambda: found)
 
     def test_both_devices(self):
         for device in ('nvdimm', 'virtio-pmem'):
             folder = os.path.join(self.folder, device)
             os.mkdir(folder)
             said = qemu.check(device, folder, 'tcg')
-            self.assertRegex(said, rf'QEMU \d+\.\d+\.\d+ maps {device} ')
+            self.assertRegex(said, rf'QEMU \d+\.\d+\.\d+ \(.*\) maps {device}'
+                             ' read-only on machine types pc and q35$')
+
+    def test_a_qemu_without_pc(self):
+        self.has('none', 'pc-q35-5.2', 'pc-q35-7.1', 'pc-q35-6.2')
+        said = qemu.check('nvdimm', self.folder)
+        self.assertIn('on machine type pc-q35-7.1; it has no pc', said)
+        self.assertIn('hw_machine_type', said)
+
+    def test_a_qemu_with_neither(self):
+        self.has('none', 'microvm', 'isapc', 'virt-7.2')
+        e = self.assertRaises(exception.HostUnfit, qemu.check, 'nvdimm',
+                              self.folder)
+        self.assertIn('no machine type of the families pc and q35', _reason(e))
+
+    def test_a_machine_type_that_qemu_does_not_know(self):
+        self.has('pc-i440fx-rhel7.6.0', 'q35')
+        e = self.assertRaises(exception.HostUnfit, qemu.check, 'nvdimm',
+                              self.folder)
+        self.assertIn('machine type pc-i440fx-rhel7.6.0', _reason(e))
+
+    def test_libvirt_runs_another(self):
+        self.has('q35', named='/usr/libexec/qemu-kvm')
+        self.assertIn('libvirt runs instances with /usr/libexec/qemu-kvm',
+                      qemu.check('nvdimm', self.folder))
+
+    def test_which_machine_type_is_taken(self):
+        for machines, taken in (
+                (('pc-i440fx-7.2', 'pc', 'pc-q35-7.2', 'q35'),
+                 {'pc': 'pc', 'q35': 'q35'}),
+                # RHEL 9 and 10
+                (('pc-i440fx-rhel7.6.0', 'pc', 'pc-q35-rhel9.6.0', 'q35'),
+                 {'pc': 'pc', 'q35': 'q35'}),
+                (('pc-q35-rhel10.0.0', 'q35', 'none'), {'q35': 'q35'}),
+                (('pc-i440fx-rhel7.6.0', 'pc-q35-rhel9.6.0',
+                  'pc-q35-rhel9.10.0', 'pc-q35-rhel8.6.0'),
+                 {'pc': 'pc-i440fx-rhel7.6.0', 'q35': 'pc-q35-rhel9.10.0'})):
+            self.assertEqual(taken, qemu.machines(_emulator('qemu',
+                                                            *machines)))
 
     def assert_refused(self):
         e = self.assertRaises(exception.HostUnfit, qemu.check, 'nvdimm',
@@ -96,15 +150,15 @@ class QemuTest(testtools.TestCase):
         with open(hanging, 'w') as f:
             f.write('#!/bin/sh\nexec sleep 60\n')
         os.chmod(hanging, 0o755)
-        self.patch(qemu, '_PROGRAM', hanging)
+        self.has(program=hanging)
         self.assertIn('ended by signal 9', self.assert_refused())
 
     def test_no_qemu(self):
-        self.patch(qemu, '_PROGRAM', '/no/such/qemu')
+        self.has(program='/no/such/qemu')
         self.assertIn('/no/such/qemu', self.assert_refused())
 
     def test_something_else_than_qemu(self):
-        self.patch(qemu, '_PROGRAM', 'echo')
+        self.has(program='echo')
         self.assertIn('QMP answer is not as expected', self.assert_refused())
 
 
@@ -175,6 +229,7 @@ class StateTest(testtools.TestCase):
         open(package, 'w').close()
         self.package = package
         self.patch(appliance, '_FILES', (package,))
+        self.patch(emulator, 'find', lambda: _emulator('/bin/sh'))
 
     def _try(self, home, _wanted, _folder):
         self.tried += 1
@@ -366,10 +421,21 @@ class PreflightTest(testtools.TestCase):
 
     def test_programs_that_are_missing(self):
         self.patch(preflight, '_PROGRAMS', {
-            'no-such-program': 'a-package', 'sh': 'dash'})
-        said = self.failed()['programs']
-        self.assertIn('no-such-program (package a-package)', said)
-        self.assertNotIn('dash', said)
+            'no-such-program': ('of-debian', 'of-fedora'),
+            'no-such-tool': ('of-both',), 'sh': ('dash',)})
+        for has_dpkg, package in ((True, 'of-debian'), (False, 'of-fedora')):
+            self.patch(process, 'available', lambda program, dpkg=has_dpkg: (
+                dpkg if program == 'dpkg' else program == 'sh'))
+            said = self.failed()['programs']
+            self.assertIn(f'no-such-program (package {package})', said)
+            self.assertIn('no-such-tool (package of-both)', said)
+            self.assertNotIn('dash', said)
+
+    def test_no_qemu(self):
+        self.patch(emulator, 'find', _no_qemu)
+        failed = self.failed()
+        self.assertEqual({'programs', 'device'}, set(failed))
+        self.assertIn('install qemu-kvm', failed['device'])
 
     def test_an_mke2fs_that_is_too_old(self):
         self.patch(preflight.delta, '_FEATURES', '^no_such_feature')

@@ -13,6 +13,7 @@
 import fixtures
 import testtools
 
+from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.host import trialguest
 from nova_flexmem import hostboot
@@ -28,6 +29,9 @@ class TrialGuestTest(testtools.TestCase):
         self.kernel = kernel.Kernel(
             '6.1.0', b'', ('erofs',), ('nvdimm', 'virtio-pmem'), (), ())
         self.booted = 0
+        self.qemu = '/bin/sh'
+        self.patch(trialguest.emulator, 'find', lambda: emulator.Emulator(
+            self.qemu, ('q35',), None))
         self.patch(trialguest.kernel_module, 'find', self._find)
         self.patch(trialguest, '_Files', lambda folder, _kernel: folder)
         self.patch(trialguest, '_boot', self._boot)
@@ -35,7 +39,7 @@ class TrialGuestTest(testtools.TestCase):
     def _find(self, _tree, _image):
         return self.kernel
 
-    def _boot(self, _files, _device, _accel):
+    def _boot(self, _files, _device, _accel, _found):
         self.booted += 1
 
     def check(self, boots, device='nvdimm', accel='tcg'):
@@ -62,6 +66,11 @@ class TrialGuestTest(testtools.TestCase):
                 self.check(1)
                 self.check(0)
             self.check(1)
+
+    def test_again_with_another_qemu(self):
+        self.check(1)
+        self.qemu = '/bin/cat'
+        self.check(1)
 
     def test_a_guest_that_did_not_boot_is_not_recorded(self):
         def fail(*_args):

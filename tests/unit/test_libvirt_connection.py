@@ -16,7 +16,7 @@ import io
 import libvirt
 import testtools
 
-from nova_flexmem.host import libvirt_connection
+from nova_flexmem import libvirt_connection
 
 #: libvirt's own driver for tests, which needs no daemon.
 _TEST = 'test:///default'
