@@ -38,7 +38,7 @@ help:
 	@echo 'make upgrade-test'
 	@echo '                deltas on layouts of other releases, and what the'
 	@echo '                release before left, with a table; half an hour'
-	@echo 'make long-test  functional and lifecycle tests that take longest'
+	@echo 'make long-test  the tests with guests that take longest; hours'
 	@echo 'make flavor-test'
 	@echo '                guests of all kinds of flavors, any two values of two'
 	@echo '                properties together in one, with a table; half an hour'
@@ -82,8 +82,8 @@ upgrade-test:
 	.venv/bin/python -m tests.upgrade $(UPGRADES)
 
 long-test:
-	@tools/setup.sh demo test
-	@tools/test.sh functional-long lifecycle-long
+	@tools/setup.sh demo test cloud
+	@tools/test.sh functional-long lifecycle-long cloud-long
 
 flavor-test:
 	@tools/setup.sh demo test

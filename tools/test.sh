@@ -15,7 +15,7 @@
 # Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
 #                                functional-long, lifecycle,
 #                                lifecycle-long, upgrade, cloud, cloud-all,
-#                                memory, nova)
+#                                cloud-long, memory, nova)
 #
 # Runs every suite named, also after one failed, and closes with the time that
 # each took and the count of tests that the runner recorded. Suites run beside
@@ -120,7 +120,11 @@ run_cloud() {
 }
 
 run_cloud-all() {
-    cloud_tests cloud-all
+    cloud_tests cloud-all --exclude-list tests/cloud/long.txt
+}
+
+run_cloud-long() {
+    cloud_tests cloud-long --include-list tests/cloud/long.txt
 }
 
 cloud_tests() {

@@ -94,10 +94,10 @@ class CloudTestCase(testtools.TestCase):
                 self.addCleanup(glance.delete_image, found)
         return found.id
 
-    def flavor(self, extra_specs=None, disk_gib=DISK_GIB):
+    def flavor(self, extra_specs=None, disk_gib=DISK_GIB, ram_mib=RAM_MIB):
         """Return the id of a new flavor, of FlexMem unless said otherwise."""
         body = self.call('POST', '/flavors', json={'flavor': {
-            'name': f'test-{uuid.uuid4().hex}', 'ram': RAM_MIB, 'vcpus': 1,
+            'name': f'test-{uuid.uuid4().hex}', 'ram': ram_mib, 'vcpus': 1,
             'disk': disk_gib}})
         flavor_id = body['flavor']['id']
         self.addCleanup(self.call, 'DELETE', f'/flavors/{flavor_id}')

@@ -89,6 +89,17 @@ class Hosts:
                 found.append(f'a domain on {node}')
         return found
 
+    def migrated(self, server_id, node):
+        """Return libvirt's statistics of a server's move to a host.
+
+        :returns: {name: number}, as virsh(1) domjobinfo calls them
+        """
+        shown = self._cloud.machines[node].run(
+            'virsh', 'domjobinfo', server_id, '--completed', '--rawstats')
+        pairs = (line.partition(':') for line in shown.splitlines())
+        return {name.strip(): int(value) for name, _colon, value in pairs
+                if value.strip().isdigit()}
+
     def run(self, node, *argv):
         """Run a program of the virtual environment as nova-compute's user.
 
