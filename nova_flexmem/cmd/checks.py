@@ -27,6 +27,7 @@ from nova_flexmem.host import apparmor
 from nova_flexmem.host import hugepages
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import preflight
+from nova_flexmem import sandbox
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 
@@ -154,6 +155,11 @@ class Checks(upgradecheck.UpgradeCommands):
                 notes.append((_WARNING, f'not checked: {e}'))
         return _result(notes, 'AppArmor lets QEMU map bases')
 
+    def _check_sandbox(self):
+        problem = sandbox.problem()
+        return _result([(_WARNING, problem)] if problem else [],
+                       'Landlock limits what reads images')
+
     def _check_ksm(self):
         group = self._conf.flexmem
         if group.ksm == 'off':
@@ -204,6 +210,7 @@ class Checks(upgradecheck.UpgradeCommands):
                        ('Host', _check_host),
                        ('Huge pages', _check_huge_pages),
                        ('AppArmor', _check_apparmor),
+                       ('Sandbox', _check_sandbox),
                        ('KSM', _check_ksm),
                        ('Base store', _check_base_store))
 

@@ -26,6 +26,7 @@ import os
 import queue
 import string
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -43,6 +44,10 @@ LOG = log.getLogger(__name__)
 #: disks side by side; with one it seldom comes to that (on a host with twice
 #: the work it has time for, 6 of 10 starts with two and none of 10 with one).
 _PROCESSORS = (2, *[1] * 9)
+
+#: What libvirt has QEMU forbid itself (seccomp), too.
+_SANDBOX = ('on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
+            'resourcecontrol=deny')
 
 #: Programs learn of most writes that fail later, or never; the kernel says so.
 _CHECK_WRITES = r"""
@@ -116,9 +121,14 @@ class Appliance:
         # of this start; readers of an earlier one may not be done yet
         self._lines = queue.Queue()
         self._errors = collections.deque(maxlen=20)
-        self._popen = process.start('guestfish', limits=self._limits,
-                                    env=supermin.environment(
-                                        self._home, self._tmp))
+        # for sockets, whose paths must be short; libguestfs leaves its folder
+        # there if it is killed
+        self._sockets = tempfile.TemporaryDirectory(
+            prefix='flexmem-', ignore_cleanup_errors=True)
+        environment = supermin.environment(self._home, self._tmp)
+        self._popen = process.start(
+            'guestfish', limits=self._limits,
+            env=environment | {'XDG_RUNTIME_DIR': self._sockets.name})
         self._readers = [
             threading.Thread(target=_read_output, daemon=True,
                              args=(self._popen.stdout, self._lines)),
@@ -134,6 +144,7 @@ class Appliance:
                              f'label:{drive.label}')
             # not to wait for space on the host for hours
             self.command('config', '-global', 'scsi-hd.werror=report')
+            self.command('config', '-sandbox', _SANDBOX)
             self.command('set-smp', str(processors))
             self.command('run')
             devices = self.shell('readlink -f ' + ' '.join(
@@ -217,6 +228,7 @@ class Appliance:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
+        self._sockets.cleanup()
 
 
 def _read_output(stream, lines):

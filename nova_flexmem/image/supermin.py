@@ -61,7 +61,8 @@ def environment(home, tmp):
                 '' if accel.kvm_works() else 'force_tcg',
             'LIBGUESTFS_PATH': home,
             'LIBGUESTFS_CACHEDIR': os.path.join(home, 'cache'),
-            'LIBGUESTFS_TMPDIR': tmp}
+            'LIBGUESTFS_TMPDIR': tmp,
+            'TMPDIR': tmp}  # supermin's
 
 
 def add_packages(home, name, packages):

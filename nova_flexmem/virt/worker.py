@@ -16,15 +16,21 @@ Building a base reads and hashes for a minute or more; in a thread of
 nova-compute that would hold up its heartbeats. The worker takes a task as JSON
 on standard input and answers with JSON on standard output, and ends with the
 process that asked. It knows nothing of Nova.
+
+A worker that reads what tenants wrote can use the store, the system's programs
+and no other file, where the host's kernel has Landlock.
 """
 
 import dataclasses
 import json
+import os
 import sys
+import tempfile
 import typing
 
 from oslo_config import cfg
 
+import nova_flexmem
 from nova_flexmem.build import bootfiles
 from nova_flexmem.build import builder
 from nova_flexmem.build import renew
@@ -32,6 +38,7 @@ from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import preflight
 from nova_flexmem import process
+from nova_flexmem import sandbox
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 
@@ -56,9 +63,12 @@ def call(task, group, **arguments):
     options = {option.name: group[option.name] for option in flexmem_conf.OPTS}
     request = json.dumps({'task': task, 'options': options,
                           'arguments': arguments})
-    answer = process.run(
-        sys.executable, '-I', '-m', __name__, stdin=request,
-        timeout_s=group.build_timeout_s + _MARGIN_S, limits=_NO_LIMITS)
+    with tempfile.TemporaryDirectory(
+            prefix='flexmem-', ignore_cleanup_errors=True) as folder:
+        answer = process.run(
+            sys.executable, '-I', '-m', __name__, stdin=request,
+            timeout_s=group.build_timeout_s + _MARGIN_S, limits=_NO_LIMITS,
+            env={'TMPDIR': folder})
     try:
         answer = json.loads(answer)
         if 'raised' not in answer:
@@ -116,6 +126,27 @@ TASKS: dict[str, typing.Callable] = {
     'build': _build, 'check': _check, 'preflight': _preflight,
     'renew': _renew, 'verify': _verify}
 
+#: The task that looks at the host, and at nothing of tenants.
+_OF_THE_HOST = 'preflight'
+
+
+def confine(store_path):
+    """Limit this process to a store, if the host's kernel can.
+
+    :returns: whether it is limited
+    :raises: OSError
+    """
+    # root's libguestfs has its sockets there, whatever it is told
+    sockets = ('/tmp',) if os.geteuid() == 0 else ()
+    return sandbox.enter(
+        # of this isolated interpreter: no folder that it was started in; the
+        # package may be elsewhere, and loads its drivers later
+        read=(sys.prefix, sys.base_prefix, *sys.path,
+              os.path.dirname(nova_flexmem.__file__)),
+        # the appliance's may be a link
+        write=(store_path, os.path.join(store_path, 'appliance'),
+               tempfile.gettempdir(), *sockets))
+
 
 def main():
     request = json.load(sys.stdin)
@@ -125,6 +156,8 @@ def main():
     flexmem_conf.register_opts(conf)
     for name, value in request['options'].items():
         conf.set_override(name, value, group='flexmem')
+    if request['task'] != _OF_THE_HOST:
+        confine(conf.flexmem.store_path)
     try:
         answer = {'result': TASKS[request['task']](conf,
                                                    **request['arguments'])}

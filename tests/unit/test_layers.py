@@ -20,8 +20,8 @@ import nova_flexmem
 
 #: The rooms, the lowest first. A room may import those below it.
 ROOMS = (
-    ('exception', 'files', 'hostboot', 'process', 'libvirt_connection',
-     'emulator', 'accel', 'conf', 'schedulerconf'),
+    ('exception', 'files', 'hostboot', 'sandbox', 'process',
+     'libvirt_connection', 'emulator', 'accel', 'conf', 'schedulerconf'),
     ('store',), ('guest',), ('image',), ('build',), ('flatten',), ('host',),
     ('virt', 'demo'), ('scheduler',), ('bench',), ('cmd', 'tempest_plugin'))
 

@@ -29,6 +29,7 @@ from nova_flexmem.host import hugepages
 from nova_flexmem.host import ksm_switch
 from nova_flexmem.host import preflight
 from nova_flexmem.host import privileged
+from nova_flexmem import sandbox
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
 from tests.unit.image import samples
@@ -278,6 +279,19 @@ class AppArmorTest(ChecksTest):
         with mock.patch.dict(sys.modules, {'nova.conf.compute': None,
                                            'nova.conf.libvirt': None}):
             self.assert_success(self.check(False))
+
+
+class SandboxTest(ChecksTest):
+
+    def test_landlock(self):
+        self.patch(sandbox, 'abi', lambda: sandbox.MINIMUM_ABI)
+        self.assert_success(self.checks()._check_sandbox())
+
+    def test_none(self):
+        for abi in (0, 1):
+            self.patch(sandbox, 'abi', lambda abi=abi: abi)
+            self.assert_warning('no Landlock; boot Linux 5.19',
+                                self.checks()._check_sandbox())
 
 
 class KsmTest(ChecksTest):

@@ -47,7 +47,7 @@ class CommandTest(test_checks.ChecksTest):
             checks = json.loads(out)['checks']
             self.assertEqual(
                 ['Nova', 'Configuration', 'Host', 'Huge pages', 'AppArmor',
-                 'KSM', 'Base store'],
+                 'Sandbox', 'KSM', 'Base store'],
                 [check['check'] for check in checks])
             self.assertEqual(code, max(check['result'] for check in checks))
 
