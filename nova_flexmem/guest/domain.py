@@ -97,7 +97,8 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
     :param direct_paths: folders in the guest that lie directly on the delta
     :param extra_kernel_args: arguments appended to the kernel command line
     :param reporting_order: the guest returns free memory through its balloon,
-        in blocks of at least 2**reporting_order pages; None: it returns none
+        in blocks of at least 2**reporting_order pages; None: it returns none,
+        as if its memory is locked or in huge pages
     :param switch: arguments of an ignoreshared.Switch, left out where the
         domain cannot be moved with them
     :raises: DomainRefused if the domain cannot have a FlexMem device
@@ -110,6 +111,8 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         fitness.check(root)
         _check_boot(boot)
         memory.check_addresses(root, boot.size_bytes)
+        if not memory.is_returnable(root):
+            reporting_order = None
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
                              extra_kernel_args,
                              not memory.ram_is_below_4_gib(root))

@@ -28,18 +28,12 @@ _UNFIT = (
      ' kernel_id from its image'),
     ('devices/hostdev | devices/interface[@type="hostdev" or @type="vdpa"]'
      ' | devices/disk[@type="vhostvdpa" or @type="nvme"]',
-     'it has a host device (PCI, vGPU or vhost-vdpa), and root.pmem cannot'
-     ' be mapped for its DMA; remove the device, or run it without FlexMem'),
+     'it has a host device (PCI, vGPU, NVMe or vhost-vdpa), whose DMA beside'
+     ' a read-only root.pmem has not been proved on real hardware; remove the'
+     ' device, or run it without FlexMem'),
     ('launchSecurity',
      'its memory is encrypted (SEV or TDX), so it can share none; run it'
      ' without FlexMem'),
-    ('memoryBacking/hugepages',
-     'its memory is in huge pages, which stay reserved whatever the guest'
-     ' uses, so FlexMem would save nothing; drop the huge pages, or run it'
-     ' without FlexMem'),
-    ('memoryBacking/locked',
-     'its memory is locked, which would read all of root.pmem into memory'
-     ' and keep it there; drop <locked/>, or run it without FlexMem'),
 )
 
 

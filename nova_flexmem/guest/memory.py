@@ -122,10 +122,23 @@ def _address_bits(root):
     return ADDRESS_BITS
 
 
+def is_returnable(root):
+    """Return whether the host can take back RAM that the guest does not use.
+
+    Huge pages are reserved for as long as the guest runs, and madvise(2)
+    refuses to drop locked pages.
+
+    :param root: the domain's XML, an element
+    """
+    return not root.xpath('memoryBacking/hugepages | memoryBacking/locked')
+
+
 def make_room(root, size_bytes):
     """Make room for the FlexMem device in a domain.
 
-    Room beyond RAM needs a NUMA cell in the guest, or libvirt refuses it.
+    Room beyond RAM needs a NUMA cell in the guest, or libvirt refuses it. If
+    the domain's memory is locked, QEMU locks root.pmem as well, which then
+    counts against the domain's hard limit.
 
     :param root: the domain's XML, an element
     :param size_bytes: of root.pmem
@@ -145,6 +158,10 @@ def make_room(root, size_bytes):
     maximum.text = str(room_kib + size_bytes // 1024)
     if root.find('cpu/numa/cell') is None:
         _add_numa_cell(root, xmledit.size_kib(memory))
+    limit = root.find('memtune/hard_limit')
+    if limit is not None and root.find('memoryBacking/locked') is not None:
+        limit.text = str(xmledit.size_kib(limit) + size_bytes // 1024)
+        limit.set('unit', 'KiB')
     return dimm_slot
 
 

@@ -140,8 +140,8 @@ def ram(qemu):
            for area in detailed
            if area.start in starts or area.size_bytes in qemu.ram_bytes):
         raise _left_out(
-            'its RAM is in huge pages, and FlexMem refuses these; remove'
-            ' hw:mem_page_size from its flavor or image to use FlexMem')
+            'its RAM is in huge pages, which stay reserved whatever the guest'
+            ' uses, so FlexMem saves disk and page cache there, but no RAM')
     if not areas:
         raise _left_out('its RAM cannot be told from other memory of QEMU')
     return areas

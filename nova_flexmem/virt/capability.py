@@ -176,10 +176,10 @@ def movable_guest(host, instance, record):
     """
     if not record.movable:
         raise exception.InstanceRefused(
-            reason='its guest was started without what that takes (before an'
-            ' upgrade, with the device virtio-pmem, or on a host that cannot'
-            ' offer it, as its log says); hard reboot it, or stop it and'
-            ' migrate it cold')
+            reason='its guest shares its RAM (huge pages, DPDK), has the'
+            ' device virtio-pmem, or was started before an upgrade, or on a'
+            ' host that cannot offer it, as its log says; hard reboot it after'
+            ' an upgrade, or stop it and migrate it cold')
     guest = host.get_guest(instance)
     reason = why_not(guest)
     if reason:

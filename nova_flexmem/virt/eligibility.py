@@ -41,8 +41,8 @@ _HOST_DEVICES = ('pci_passthrough:', 'accel:')
 #: none.
 _RESOURCE = re.compile(r'resources[A-Za-z0-9_-]*:(\w+)')
 
-_HOST_DEVICE = ('it has a host device (PCI, vGPU, accelerator, direct port),'
-                ' for whose DMA no base can be mapped')
+_HOST_DEVICE = ('it has a host device (PCI, vGPU, accelerator, direct port);'
+                ' DMA beside a base is not proved')
 
 _DIRECT_VNICS = ('direct', 'direct-physical', 'macvtap', 'vdpa',
                  'accelerator-direct', 'accelerator-direct-physical',
@@ -142,13 +142,6 @@ def _of_flavor(instance, flavor, image_meta):
            or (pci_requests and pci_requests.requests), _HOST_DEVICE)
     yield (hardware.get_mem_encryption_constraint(flavor, image_meta),
            'its memory is encrypted, so that none of it can be shared')
-    yield (_page_sizes(instance) - {4},
-           'its memory is in huge pages, which cannot be given back; take'
-           ' hw:mem_page_size out')
-    yield (hardware.is_realtime_enabled(flavor) or
-           hardware.get_locked_memory_constraint(flavor, image_meta),
-           'its memory is locked (hw:cpu_realtime or hw:locked_memory), and'
-           ' the base would be too')
     yield (hardware.get_secure_boot_constraint(flavor, image_meta)
            == 'required',
            'it needs Secure Boot, but would start its kernel without firmware')
@@ -186,10 +179,3 @@ def _of_devices(instance, image_meta, network_info, block_device_info):
            (disk['bus'], model) != ('scsi', 'virtio-scsi'),
            f'its root disk is on bus {disk["bus"]}; use virtio, or scsi with'
            ' hw_scsi_model=virtio-scsi')
-
-
-def _page_sizes(instance):
-    """Return the sizes of an instance's pages, a set, in KiB."""
-    topology = instance.numa_topology
-    return {cell.pagesize for cell in topology.cells
-            if cell.pagesize} if topology else set()

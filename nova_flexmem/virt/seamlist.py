@@ -103,7 +103,6 @@ USED = {
         'kernel_id',
         'migration_context',
         'mutated_migration_context()',
-        'numa_topology',
         'obj_clone()',
         'pci_requests',
         'project_id',
@@ -141,10 +140,8 @@ USED = {
     'nova.virt.configdrive': (
         'required_by(instance)',),
     'nova.virt.hardware': (
-        'get_locked_memory_constraint(flavor, image_meta)',
         'get_mem_encryption_constraint(flavor, image_meta)',
-        'get_secure_boot_constraint(flavor, image_meta)',
-        'is_realtime_enabled(flavor)'),
+        'get_secure_boot_constraint(flavor, image_meta)'),
     'nova.virt.images': (
         'fetch(context, image_href, path, trusted_certs)',),
     'nova.virt.libvirt.blockinfo': (

@@ -19,6 +19,7 @@ maps root.pmem, and that libvirt can still plug in devices.
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from unittest import mock
@@ -120,9 +121,10 @@ class DomainTest(testtools.TestCase):
         return guest, int(pathlib.Path(
             f'/run/libvirt/qemu/{name}.pid').read_text())
 
-    def _check(self, machine, device):
+    def _check(self, machine, device, stock=_STOCK):
+        """Start a guest and check it; returns QEMU's process id."""
         before = _fingerprint(self.root_pmem)
-        guest, pid = self._start(machine, device)
+        guest, pid = self._start(machine, device, stock)
 
         owner = os.stat(f'/proc/{pid}').st_uid
         self.assertNotEqual(0, owner, 'QEMU runs as root')
@@ -142,6 +144,7 @@ class DomainTest(testtools.TestCase):
         self.assertIn(f'{self.folder}/extra', live)
         self.assertIn('<serial>flexmem-delta</serial>', live)
         self.assertEqual(before, _fingerprint(self.root_pmem))
+        return pid
 
     def _why_not(self, machine, device='nvdimm', stock=_STOCK):
         """Start a guest as nova-compute does, and ask its QEMU."""
@@ -173,6 +176,25 @@ class DomainTest(testtools.TestCase):
 
     def test_pc_nvdimm(self):
         self._check('pc', 'nvdimm')
+
+    def test_locked_memory(self):
+        """QEMU locks the base too, by the limit that the domain has."""
+        stock = _STOCK.replace(
+            '<vcpu>', '<memtune><hard_limit unit="MiB">1024</hard_limit>'
+            '</memtune><memoryBacking><locked/></memoryBacking><vcpu>')
+        try:
+            pid = self._check('pc', 'nvdimm', stock)
+        except libvirt.libvirtError as e:
+            if 'cannot limit locked memory' not in str(e):
+                raise
+            self.assertIn(f' to {(1 << 30) + _SIZE_BYTES}:', str(e))
+            self.skipTest('libvirt may not let QEMU lock memory here')
+        status = pathlib.Path(f'/proc/{pid}/status').read_text()
+        locked = int(re.search(r'^VmLck:\s+(\d+) kB', status, re.M)[1])
+        self.assertGreater(locked << 10, (256 << 20) + _SIZE_BYTES)
+        limits = pathlib.Path(f'/proc/{pid}/limits').read_text()
+        limit = re.search(r'^Max locked memory\s+(\d+)', limits, re.M)[1]
+        self.assertEqual((1 << 30) + _SIZE_BYTES, int(limit))
 
     def test_pc_virtio_pmem(self):
         self._check('pc', 'virtio-pmem')

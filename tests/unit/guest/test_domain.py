@@ -126,6 +126,31 @@ class TransformTest(testtools.TestCase):
         self.assertIsNone(root.find('devices/memballoon'))
         self.assertNotIn('reporting', self._line(reporting_order=None))
 
+    def test_memory_that_the_host_cannot_take_back(self):
+        for inside in ('<hugepages/>', '<locked/>', '<nosharepages/><locked/>',
+                       '<hugepages><page size="2048"/></hugepages>'):
+            xml = STOCK.replace('<os>', f'<memoryBacking>{inside}'
+                                        '</memoryBacking><os>')
+            self.assertIsNone(self._root(xml).find('devices/memballoon'))
+            self.assertNotIn('reporting', self._line(xml=xml))
+        xml = STOCK.replace('<os>', '<memoryBacking><nosharepages/>'
+                                    '</memoryBacking><os>')
+        self.assertIsNotNone(self._root(xml).find('devices/memballoon'))
+
+    def test_hard_limit_of_locked_memory(self):
+        limit = '<memtune><hard_limit unit="MiB">700</hard_limit></memtune>'
+        locked = '<memoryBacking><locked/></memoryBacking>'
+        for inside, kib in ((limit, None), (locked, None), (
+                limit + locked, (700 << 10) + BOOT.size_bytes // 1024)):
+            found = self._root(STOCK.replace('<os>', f'{inside}<os>')).find(
+                'memtune/hard_limit')
+            if kib:
+                self.assertEqual(('KiB', str(kib)),
+                                 (found.get('unit'), found.text))
+            elif found is not None:
+                self.assertEqual(('MiB', '700'),
+                                 (found.get('unit'), found.text))
+
     def test_smallest_piece_that_is_handed_back(self):
         self.assertIn(' flexmem.reporting_order=0 ', self._line())
         self.assertIn(' flexmem.reporting_order=9 ',
@@ -220,13 +245,6 @@ class RefusalTest(testtools.TestCase):
     def test_encrypted_memory(self):
         self._refused_with('encrypted', '</domain>',
                            '<launchSecurity type="sev"/></domain>')
-
-    def test_huge_pages_and_locked_memory(self):
-        for element, words in (('hugepages', 'huge pages'),
-                               ('locked', 'locked')):
-            self._refused_with(
-                words, '</domain>',
-                f'<memoryBacking><{element}/></memoryBacking></domain>')
 
     def test_no_memory(self):
         memory = '<memory unit="MiB">512</memory>'

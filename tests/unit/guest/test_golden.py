@@ -70,6 +70,10 @@ class GoldenTest(testtools.TestCase):
     def test_numa_cells_and_pinning(self):
         self._check('numa')
 
+    def test_dpdk_with_locked_huge_pages(self):
+        # RAM that QEMU shares keeps it from moving
+        self._check('dpdk', switch=('-incoming', 'no'))
+
     def test_qemu_commandline_of_the_operator(self):
         self._check('commandline')
 

@@ -104,12 +104,11 @@ class EligibilityTest(testtools.TestCase):
                             properties={'hw_machine_type': 'microvm'})
         for spec in ('pci_passthrough:alias', 'accel:device_profile',
                      'resources:VGPU'):
-            self.assert_refused('host device', {spec: '1'})
+            self.assert_refused('DMA beside a base is not proved', {spec: '1'})
         self.assert_refused('host device', vifs=[{'vnic_type': 'direct'}])
         self.assert_refused('encrypted', {'hw:mem_encryption': 'true'},
                             {'hw_firmware_type': 'uefi',
                              'hw_machine_type': 'q35'})
-        self.assert_refused('locked', {'hw:cpu_realtime': 'yes'})
         self.assert_refused('Secure Boot', {'os:secure_boot': 'required'})
         self.assert_refused('bus ide', properties={'hw_disk_bus': 'ide'})
         self.assert_refused('bus scsi', properties={'hw_disk_bus': 'scsi'})
@@ -121,15 +120,18 @@ class EligibilityTest(testtools.TestCase):
                               eligibility.check_interface,
                               {'vnic_type': vnic_type})
 
+    def test_memory_that_is_locked(self):
+        self.check({'hw:cpu_realtime': 'yes', 'hw:cpu_realtime_mask': '^0'})
+        self.check({'hw:locked_memory': 'true', 'hw:mem_page_size': 'small'})
+
     def test_huge_pages(self):
         def topology(pagesize):
             return objects.InstanceNUMATopology(cells=[
                 objects.InstanceNUMACell(id=0, cpuset={0}, pcpuset=set(),
                                          memory=512, pagesize=pagesize)])
 
-        self.check(numa_topology=topology(None))
-        self.check(numa_topology=topology(4))
-        self.assert_refused('huge pages', numa_topology=topology(2048))
+        for pagesize in (None, 4, 2048, 1 << 20):
+            self.check(numa_topology=topology(pagesize))
 
     def test_what_the_host_is_set_to(self):
         for images_type in ('qcow2', 'raw', 'flat', 'default'):
