@@ -123,7 +123,9 @@ def mapping(paths):
     """Return {path: ids of the processes that map the file}.
 
     /proc is read once for all of them. Processes of other users are seen by
-    root alone.
+    root alone, and none of another process namespace, such as those outside of
+    a container. A process in another mount namespace may have another path to
+    the file, so its folder and name count.
     """
     pids: dict[str, list[str]] = {path: [] for path in paths}
     by_inode: dict[str, list[str]] = {}
@@ -148,10 +150,15 @@ def _mapped(pid, by_inode):
             # address perms offset dev inode path, see proc(5)
             fields = line.rstrip('\n').split(None, 5)
             if len(fields) == 6 and fields[4] in by_inode:
-                # as the kernel names it, which follows symbolic links
                 mapped.update(path for path in by_inode[fields[4]]
-                              if fields[5].endswith(os.path.realpath(path)))
+                              if fields[5].endswith(_tail(path)))
     return mapped
+
+
+def _tail(path):
+    """Return the end of a path as the kernel names it: /FOLDER/NAME."""
+    folder, name = os.path.split(os.path.realpath(path))
+    return f'/{os.path.basename(folder)}/{name}'
 
 
 def belongs_to(pid, users):
