@@ -17,6 +17,7 @@ apparmor_parser reads them; the kernel need not have AppArmor for that.
 
 import os
 import shutil
+import subprocess
 
 import fixtures
 import libvirt
@@ -166,6 +167,49 @@ class RulesTest(testtools.TestCase):
             process.run('apparmor_parser', '--base', self.folder,
                         '--skip-kernel-load', '--skip-cache',
                         os.path.join(self.folder, profile), timeout_s=60)
+
+
+class ProfilesOfLibvirtTest(testtools.TestCase):
+    """The rules in the profiles that this machine's libvirt brings."""
+
+    def setUp(self):
+        super().setUp()
+        if not process.available('apparmor_parser'):
+            self.skipTest('not installed here: apparmor_parser')
+        if not os.path.exists(os.path.join(apparmor._FOLDER,
+                                           apparmor._TEMPLATE)):
+            self.skipTest('no profiles of libvirt here')
+        folder = self.useFixture(fixtures.TempDir()).join('apparmor.d')
+        shutil.copytree(apparmor._FOLDER, folder)
+        self.patch(apparmor, '_FOLDER', folder)
+        self.local = os.path.join(folder, 'local')
+        for name in ('abstractions/libvirt-qemu', apparmor._HELPER):
+            path = os.path.join(self.local, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, 'w').close()
+
+    def compile(self, profile):
+        """Compile a profile without loading it; returns the policy."""
+        return subprocess.run(
+            ['apparmor_parser', '-Q', '-K', '-S', '--base', apparmor._FOLDER,
+             os.path.join(apparmor._FOLDER, profile)], check=True,
+            stdout=subprocess.PIPE, timeout=120).stdout
+
+    def check(self, profile, check, name):
+        before = self.compile(profile)
+        self.assertRaises(exception.HostUnfit, check, _STORE)
+        shutil.copy(_SHIPPED, os.path.join(apparmor._FOLDER, 'abstractions'))
+        with open(os.path.join(self.local, name), 'w') as f:
+            f.write(_INCLUDE)
+        check(_STORE)
+        self.assertNotEqual(before, self.compile(profile))
+
+    def test_instances(self):
+        self.check(apparmor._TEMPLATE, apparmor.check_instances,
+                   'abstractions/libvirt-qemu')
+
+    def test_rescue(self):
+        self.check(apparmor._HELPER, apparmor.check_rescue, apparmor._HELPER)
 
 
 class ConfinesTest(testtools.TestCase):
