@@ -57,7 +57,7 @@ class FaultsTest(testtools.TestCase):
         folder = tempfile.mkdtemp(dir=self.folder)
         files, stages = self._build(harness.new_store(folder))
         self.assertGreater(len(stages), 8, stages)
-        # at all of them: make drills DRILLS=killed
+        # make drills DRILLS=killed does so at random points
         for stage in (1, len(stages) // 2, len(stages) - 1):
             self._kill_at(stage)
         # and one image gives one base
