@@ -21,8 +21,8 @@ import testtools
 
 from tests.cloud import hosts
 from tests.functional import harness
-from tests.lifecycle import guest_image
-from tests.lifecycle import witness
+from tests.witness import guest_image
+from tests.witness import witness
 from tools.cloud import cloud
 
 MICROVERSION = '2.96'
@@ -177,7 +177,7 @@ class CloudTestCase(testtools.TestCase):
     def wait_guest(self, server_id, boot=1, timeout_s=READY_TIMEOUT_S):
         """Wait until a guest has started for the Nth time.
 
-        :returns: its status, see tests.lifecycle.witness
+        :returns: its status, see tests.witness.witness
         """
         found = {}
 

@@ -13,7 +13,7 @@
 """What tests share that move a server while it runs.
 
 The server's guest reads all files of its image again and again, and adds
-lines to a file with fsync; see keep_busy in tests/lifecycle/guest/init.
+lines to a file with fsync; see keep_busy in tests/witness/guest/init.
 """
 
 import json

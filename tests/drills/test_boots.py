@@ -26,8 +26,8 @@ from nova_flexmem.store import basefiles
 from nova_flexmem.store import uses
 from tests.drills import harness
 from tests.functional import harness as functional
-from tests.lifecycle import guest_image
-from tests.lifecycle import witness
+from tests.witness import guest_image
+from tests.witness import witness
 
 _BOOTS = 32
 _UP_S = 1800

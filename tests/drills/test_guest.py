@@ -36,7 +36,7 @@ from tests.drills.hostile import device as hostile_device
 from tests.drills.hostile import means
 from tests.drills import hostile_disk
 from tests.functional import harness as functional
-from tests.lifecycle import guest_image
+from tests.witness import guest_image
 
 _DATA_BYTES = 16 * harness.MIB
 _FLAVOR = stock.Flavor(ram_mib=512, disk_bytes=1 << 30)

@@ -9,13 +9,3 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-
-"""Bases, libvirt, QEMU and guests as they are on a host.
-
-Some modules take Nova's fixtures, which would have eventlet patch the whole
-test process, and with it all modules' threads and pipes.
-"""
-
-import os
-
-os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = '1'

@@ -28,7 +28,7 @@ import uuid
 import libvirt
 import testtools
 
-from nova.tests import fixtures as nova_fixtures
+import nova.privsep
 
 from nova_flexmem import accel
 from nova_flexmem.demo import hypervisor
@@ -148,7 +148,7 @@ class DomainTest(testtools.TestCase):
 
     def _why_not(self, machine, device='nvdimm', stock=_STOCK):
         """Start a guest as nova-compute does, and ask its QEMU."""
-        self.useFixture(nova_fixtures.PrivsepFixture())
+        self.patch(nova.privsep.sys_admin_pctxt, 'client_mode', False)
         host = mock.Mock(get_version=self.connection.getVersion,
                          get_connection=lambda: self.connection)
         offered = capability.Capability(

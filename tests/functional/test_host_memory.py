@@ -42,7 +42,7 @@ from nova_flexmem.host import estimate
 from nova_flexmem.host import memory
 from nova_flexmem.host import working_set
 from tests.functional import harness
-from tests.lifecycle import guest_image
+from tests.witness import guest_image
 
 MIB = 1 << 20
 

@@ -42,9 +42,9 @@ from nova_flexmem.demo import hypervisor
 from nova_flexmem.virt import hook
 from nova_flexmem.virt import worker
 from tests.functional import harness as functional_harness
-from tests.lifecycle import guest_image
 from tests.lifecycle import servers
 from tests.lifecycle import services
+from tests.witness import guest_image
 
 CONF = nova.conf.CONF
 

@@ -21,7 +21,7 @@ import libvirt
 import nova.conf
 
 from nova_flexmem.store import basestore
-from tests.lifecycle import witness
+from tests.witness import witness
 
 CONF = nova.conf.CONF
 
