@@ -19,6 +19,7 @@ the driver is the real one, and libvirtd, QEMU and the guests are.
 """
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
@@ -243,7 +244,10 @@ class NovaTestCase(servers.Servers,
         connection = libvirt.open(hypervisor.URI)
         self.addCleanup(connection.close)
         for domain in connection.listAllDomains():
-            if self.instances in domain.XMLDesc():
+            # those of other tests may end meanwhile
+            with contextlib.suppress(libvirt.libvirtError):
+                if self.instances not in domain.XMLDesc():
+                    continue
                 if domain.isActive():
                     domain.destroy()
                 domain.undefine()
