@@ -50,18 +50,24 @@ class MovingTestCase(harness.CloudTestCase):
 
     def start_stock(self, **kwargs):
         """Boot a server with Nova's own disk that is busy; return its id."""
-        server_id = self.boot(
-            self.image('moving', data_bytes=DATA_BYTES),
-            self.flavor({'flexmem:policy': 'disabled'}), **kwargs)
-        self.stock.add(server_id)
+        server_id = self.boot_stock(
+            self.image('moving', data_bytes=DATA_BYTES), **kwargs)
         self.wait(server_id, 'ACTIVE')
         self.wait_pulse(server_id)
         return server_id
 
-    def pulse(self, server_id):
-        """Return what the guest said last, {} if nothing on this host."""
+    def boot_stock(self, image_id, ram_mib=harness.RAM_MIB, **kwargs):
+        """Ask for a server with Nova's own disk; return its id."""
+        server_id = self.boot(image_id, self.flavor(
+            {'flexmem:policy': 'disabled'}, ram_mib=ram_mib), **kwargs)
+        self.stock.add(server_id)
+        return server_id
+
+    @staticmethod
+    def pulse(console):
+        """Return what a guest said last on its console, {} if nothing."""
         found = {}
-        for line in self.console(server_id).splitlines():
+        for line in console.splitlines():
             _before, word, text = line.partition(_WORD)
             if word:
                 try:
@@ -79,10 +85,10 @@ class MovingTestCase(harness.CloudTestCase):
         found: dict[str, int] = {}
 
         def beats():
-            found.update(self.pulse(server_id))
+            console = self.console(server_id)
+            found.update(self.pulse(console))
             if found.get('count', 0) > after:
                 return True
-            console = self.console(server_id)
             self.assertNotIn('Kernel panic', console)
             return False
 

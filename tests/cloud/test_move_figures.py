@@ -22,8 +22,6 @@ _MOVES = 5
 
 _RAM_MIB = 768
 
-_STOCK = {'flexmem:policy': 'disabled'}
-
 
 class MoveFiguresTest(moving.MovingTestCase):
 
@@ -38,8 +36,11 @@ class MoveFiguresTest(moving.MovingTestCase):
 
         :param most: of the stock server's RAM that a FlexMem server may move
         """
-        stock = self._measure(read_mb, _STOCK)
-        flexmem = self._measure(read_mb, None)
+        image_id = self.image(f'reading{read_mb}',
+                              data_bytes=read_mb * units.M)
+        stock = self._measure(self.boot_stock(image_id, _RAM_MIB))
+        flexmem = self._measure(
+            self.boot(image_id, self.flavor(ram_mib=_RAM_MIB)))
         print(f'read {read_mb} MB, stock then FlexMem:', stock, flexmem)
         ram, downtime = (
             statistics.median(flexmem[name]) / statistics.median(stock[name])
@@ -48,14 +49,9 @@ class MoveFiguresTest(moving.MovingTestCase):
         self.assertLessEqual(ram, most)
         self.assertLessEqual(downtime, 1)
 
-    def _measure(self, read_mb, extra_specs):
+    def _measure(self, server_id):
         """Move a server; return its moves' statistics, {name: [number]}."""
-        server_id = self.boot(
-            self.image(f'reading{read_mb}', data_bytes=read_mb * units.M),
-            self.flavor(extra_specs, ram_mib=_RAM_MIB))
         self.wait(server_id, 'ACTIVE')
-        if extra_specs:
-            self.stock.add(server_id)
         found: dict[str, list[int]] = {}
         for _ in range(_MOVES):
             node = self.move(server_id)
