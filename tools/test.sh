@@ -98,7 +98,6 @@ long_tests() {
 guest_tests() {
     local repository="$RESULTS/tests/$1"
     mkdir "$repository"
-    export -f twice
     # without KVM, now and then a guest's kernel panics on a busy host
     python -m tests.functional.run bash -c 'twice "$@"' - "$repository" \
         "tests/$2" "${@:3}"
@@ -114,6 +113,7 @@ twice() {
         && printf '\nThe tests that failed, once more:\n' \
         && "${words[@]}" run --failing --serial
 }
+export -f twice
 
 run_cloud() {
     cloud_tests cloud tests.cloud.test_fast
@@ -130,7 +130,6 @@ run_cloud-long() {
 cloud_tests() {
     local repository="$RESULTS/tests/$1"
     mkdir "$repository"
-    export -f twice
     python -m tests.cloud.run bash -c 'twice "$@"' - "$repository" \
         tests/cloud --serial "${@:2}"
 }
