@@ -80,7 +80,7 @@ run_upgrade() {
 # what takes longer on a busy host.
 run_nova() {
     mkdir "$RESULTS/tests/nova"
-    GROUP_REGEX='(.+)' twice "$RESULTS/tests/nova" tests/nova
+    GROUP_REGEX='(.+)' tools/twice.sh "$RESULTS/tests/nova" tests/nova
 }
 
 # Usage: short_tests FOLDER ARGUMENT...
@@ -99,21 +99,9 @@ guest_tests() {
     local repository="$RESULTS/tests/$1"
     mkdir "$repository"
     # without KVM, now and then a guest's kernel panics on a busy host
-    python -m tests.functional.run bash -c 'twice "$@"' - "$repository" \
+    python -m tests.functional.run tools/twice.sh "$repository" \
         "tests/$2" "${@:3}"
 }
-
-# What fails runs once more, if it is little. tools/count_tests.py names it.
-# Usage: [GROUP_REGEX=REGEX] twice REPOSITORY FOLDER ARGUMENT...
-twice() {
-    local words=(stestr --repo-url "$1" --test-path "$2"
-        ${GROUP_REGEX:+--group-regex "$GROUP_REGEX"})
-    "${words[@]}" run "${@:3}" && return
-    [[ $("${words[@]}" failing --list | wc -l) -le 3 ]] \
-        && printf '\nThe tests that failed, once more:\n' \
-        && "${words[@]}" run --failing --serial
-}
-export -f twice
 
 run_cloud() {
     cloud_tests cloud tests.cloud.test_fast
@@ -130,7 +118,7 @@ run_cloud-long() {
 cloud_tests() {
     local repository="$RESULTS/tests/$1"
     mkdir "$repository"
-    python -m tests.cloud.run bash -c 'twice "$@"' - "$repository" \
+    python -m tests.cloud.run tools/twice.sh "$repository" \
         tests/cloud --serial "${@:2}"
 }
 
