@@ -106,6 +106,12 @@ class DriversRefused(FlexMemException):
     msg_fmt = '%(source)s: %(reason)s'
 
 
+class PublishFailed(FlexMemException):
+    """A base cannot be published, or a published base cannot be taken."""
+
+    msg_fmt = 'published bases: %(reason)s'
+
+
 class DomainRefused(FlexMemException):
     """A libvirt domain cannot have a FlexMem device."""
 

@@ -22,7 +22,8 @@ import nova_flexmem
 ROOMS = (
     ('exception', 'files', 'hostboot', 'sandbox', 'process',
      'libvirt_connection', 'emulator', 'accel', 'conf', 'schedulerconf'),
-    ('store',), ('guest',), ('image',), ('build',), ('flatten',), ('host',),
+    ('store',), ('publish',), ('guest',), ('image',), ('build',),
+    ('flatten',), ('host',),
     ('virt', 'demo'), ('scheduler',), ('bench',), ('cmd', 'tempest_plugin'))
 
 _FOLDER = os.path.dirname(nova_flexmem.__file__)

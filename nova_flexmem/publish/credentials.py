@@ -1,0 +1,88 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""As whom this host talks to Glance: a keystoneauth section of nova.conf."""
+
+import copy
+import re
+
+from keystoneauth1 import exceptions as ks_exceptions
+from keystoneauth1 import loading
+
+from nova_flexmem import exception
+
+#: The section; [flexmem_glance] auth_section = placement takes another's.
+GROUP = 'flexmem_glance'
+
+#: Seconds that Glance may take to begin an answer.
+_TIMEOUT_S = 60
+
+#: Glance's client appends the version itself.
+_VERSION = re.compile(r'/v\d+(\.\d+)?/?$')
+
+
+def register_opts(conf):
+    """Register the options of the section with a ConfigOpts."""
+    loading.register_auth_conf_options(conf, GROUP)
+    loading.register_session_conf_options(conf, GROUP)
+    loading.register_adapter_conf_options(conf, GROUP)
+    conf.set_default('service_type', 'image', group=GROUP)
+    conf.set_default('timeout', _TIMEOUT_S, group=GROUP)
+
+
+def list_opts():
+    """Return [(group, options)] for oslo-config-generator."""
+    adapter = [option for option in
+               loading.get_adapter_conf_options(include_deprecated=False)]
+    options = (loading.get_auth_common_conf_options()
+               + loading.get_session_conf_options() + adapter
+               + loading.get_auth_plugin_conf_options('password'))
+    return [(GROUP, copy.deepcopy(options))]
+
+
+def load(conf):
+    """Return (a keystoneauth adapter of Glance, the id of the project).
+
+    :raises: PublishFailed
+    """
+    try:
+        auth = loading.load_auth_from_conf_options(conf, GROUP)
+        if auth is None:
+            raise exception.PublishFailed(
+                reason=f'nova.conf has no credentials for it; set [{GROUP}]'
+                ' auth_type and the options of that, or auth_section to a'
+                ' section that has them')
+        session = loading.load_session_from_conf_options(conf, GROUP,
+                                                         auth=auth)
+        adapter = loading.load_adapter_from_conf_options(
+            conf, GROUP, session=session, auth=auth)
+        project_id = adapter.get_project_id()
+    except ks_exceptions.ClientException as e:
+        raise exception.PublishFailed(reason=f'Keystone: {e}')
+    if not project_id:
+        raise exception.PublishFailed(
+            reason=f'the credentials in [{GROUP}] are of no project; set'
+            ' project_name and project_domain_id')
+    return adapter, project_id
+
+
+def endpoint(adapter):
+    """Return the address of Glance, without the version."""
+    try:
+        found = adapter.get_endpoint()
+    except ks_exceptions.ClientException as e:
+        raise exception.PublishFailed(reason=f'Keystone: {e}')
+    if not found:
+        raise exception.PublishFailed(
+            reason=f'Keystone knows no address of Glance; check [{GROUP}]'
+            ' region_name and valid_interfaces')
+    return _VERSION.sub('', found)
