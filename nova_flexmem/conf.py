@@ -169,6 +169,19 @@ A build that may not fit removes bases that no instance uses, beginning with
 the one unused for longest, and fails if that does not free enough. Lower saves
 disk; higher avoids repeated builds."""),
     cfg.StrOpt(
+        'publish_bases', default='none', choices=[
+            ('none', 'each host builds the bases that it needs'),
+            ('glance', 'one host builds a base and uploads it to Glance; the'
+                       ' others take it from there')],
+        help="""
+Where hosts get bases that other hosts have built.
+
+With "glance", the first instance of an image on a further host starts without
+a build. Each base takes room in Glance, about a third of its size.
+nova-compute uploads and takes bases with the credentials in [flexmem_glance].
+No tenant may have a role in their project: whoever uploads images for it
+decides what instances on all hosts run."""),
+    cfg.StrOpt(
         'extra_kernel_args', default='',
         help="""
 Arguments appended to the kernel command line of FlexMem instances.

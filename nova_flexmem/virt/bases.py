@@ -52,10 +52,11 @@ class Bases(imagebases.ImageBases):
         """Return the base that an instance starts on.
 
         That is the base that its delta was made on, from this host, from the
-        host that the instance comes from, or from another host with instances
-        of the image. If no host has it, another layout of the image is taken,
-        built now if need be: overlayfs sees that the filesystem is another
-        one, and drops what the delta noted of the files below.
+        host that the instance comes from, from another host with instances of
+        the image, or from Glance. If it is nowhere, another layout of the
+        image is taken, built now if need be: overlayfs sees that the
+        filesystem is another one, and drops what the delta noted of the files
+        below.
 
         :param from_host: where the instance was before, if it was elsewhere
         :raises: as of_image()
@@ -122,6 +123,8 @@ class Bases(imagebases.ImageBases):
                     # a key of format 1 may stand for another layout here,
                     # which then stays in the store
                     return self.here(wanted, scope)
+            if self._published and self._published.take_layout(wanted, scope):
+                return self.here(wanted, scope)
         return None
 
     def bring_from(self, wanted, host, folder):

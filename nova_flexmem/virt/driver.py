@@ -36,6 +36,8 @@ from nova_flexmem.guest import domain
 from nova_flexmem.guest import ignoreshared
 from nova_flexmem.guest import rescue as guest_rescue
 from nova_flexmem.host import report
+from nova_flexmem.publish import credentials
+from nova_flexmem.publish import glance
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import superblock
 from nova_flexmem.virt import basecounts
@@ -62,6 +64,7 @@ CONF = nova.conf.CONF
 LOG = log.getLogger(__name__)
 
 flexmem_conf.register_opts(CONF)
+credentials.register_opts(CONF)
 
 
 class FlexMemDriver(libvirt_driver.LibvirtDriver):
@@ -69,7 +72,10 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
 
     def __init__(self, virtapi, read_only=False):
         super().__init__(virtapi, read_only)
-        self._bases = bases.Bases(CONF.flexmem, self._image_api)
+        self._bases = bases.Bases(
+            CONF.flexmem, self._image_api,
+            functools.partial(glance.Glance.from_conf, CONF)
+            if CONF.flexmem.publish_bases == 'glance' else None)
         self._readiness = readiness.Readiness(CONF.flexmem,
                                               CONF.libvirt.virt_type)
         self._planner = planner.Planner(

@@ -21,20 +21,21 @@ import dataclasses
 import functools
 import os
 import time
-import uuid
 
 from oslo_log import log
-from oslo_utils import fileutils
 
 from nova.virt import images
 
 from nova_flexmem.build import bootfiles
 from nova_flexmem.build import renew
 from nova_flexmem import exception
+from nova_flexmem.publish import publication
 from nova_flexmem.store import basestore
 from nova_flexmem.store import diskerrors
 from nova_flexmem.store import locks
+from nova_flexmem.virt import downloads
 from nova_flexmem.virt import errors
+from nova_flexmem.virt import published
 from nova_flexmem.virt import waiting
 from nova_flexmem.virt import worker
 
@@ -57,11 +58,14 @@ class ImageBases:
 
     :param group: the [flexmem] options
     :param image_api: Nova's image API
+    :param connect: for published.Published; None: there are none
     """
 
-    def __init__(self, group, image_api):
+    def __init__(self, group, image_api, connect=None):
         self._group = group
         self._image_api = image_api
+        self._published = connect and published.Published(
+            lambda: self.store, group, connect)
         self._refused = {}
         self._slots = waiting.Slots(group.max_parallel_builds,
                                     group.max_waiting_builds)
@@ -116,8 +120,7 @@ class ImageBases:
 
         :raises: StoreUnusable; what Nova raises
         """
-        path = os.path.join(self._downloads, uuid.uuid4().hex)
-        try:
+        with downloads.path(self.store) as path:
             try:
                 images.fetch(context, image_id, path, trusted_certs)
             except OSError as e:
@@ -126,8 +129,6 @@ class ImageBases:
                 with diskerrors.reporting(path):
                     raise
             yield path
-        finally:
-            fileutils.delete_if_exists(path)
 
     def _of_image(self, context, owner, image_id, rootfs, minimum_format,
                   deadline):
@@ -139,9 +140,21 @@ class ImageBases:
             base = self._named(name, minimum_format)
             if base is None:
                 base = (self._renewed(name) or
-                        self._build(context, owner, image_id, name, rootfs,
-                                    minimum_format, deadline))
+                        self._obtain(context, owner, image_id, name, rootfs,
+                                     minimum_format, deadline))
         return base
+
+    def _obtain(self, context, owner, image_id, name, rootfs, *how):
+        """Return a base that another host published, or that is built now."""
+        build = functools.partial(self._build, context, owner, image_id, name,
+                                  rootfs, *how)
+        if not self._published:
+            return build()
+        key = self._published.obtain(
+            publication.Need(image_id, None, rootfs, self.scope(owner)), owner,
+            functools.partial(self._image_api.get, context, image_id), build)
+        self.store.set_name(name, key)
+        return self._whole(key) or self.store.require(key)
 
     def _renewed(self, name):
         """Return a base made of the base of an older format; else None."""

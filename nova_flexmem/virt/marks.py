@@ -25,3 +25,12 @@ BASE_IMAGE = 'flexmem_base_image'
 #: Key in an instance's system metadata, which no tenant can set: the image
 #: that it was made from. It opens that image when the instance is unshelved.
 SYSTEM_KEY = 'flexmem_base_image'
+
+
+def is_made_from(instance, image_id):
+    """Return whether an instance was made from an image before.
+
+    :param instance: an instance, or whoever else needs a base
+    """
+    metadata = getattr(instance, 'system_metadata', {})
+    return metadata.get(SYSTEM_KEY) == image_id

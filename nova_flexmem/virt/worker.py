@@ -38,6 +38,7 @@ from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import preflight
 from nova_flexmem import process
+from nova_flexmem.publish import archive
 from nova_flexmem import sandbox
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
@@ -111,6 +112,18 @@ def _verify(conf, folder):
     basefiles.Base(folder).verify()
 
 
+def _pack(conf, key, path):
+    store = basestore.Store(conf.flexmem.store_path)
+    with store.reporting():
+        archive.pack(store.ensure_verified(key), path)
+    return os.path.getsize(path)
+
+
+def _unpack(conf, path, folder):
+    with basestore.Store(conf.flexmem.store_path).reporting():
+        archive.unpack(path, basefiles.Base(folder))
+
+
 def _check(conf, key):
     store = basestore.Store(conf.flexmem.store_path)
     return bootfiles.folder(store, bootfiles.ensure(store, key))
@@ -123,8 +136,9 @@ def _preflight(conf, virt_type=None):
 
 #: What a worker can do, by name.
 TASKS: dict[str, typing.Callable] = {
-    'build': _build, 'check': _check, 'preflight': _preflight,
-    'renew': _renew, 'verify': _verify}
+    'build': _build, 'check': _check, 'pack': _pack,
+    'preflight': _preflight, 'renew': _renew, 'unpack': _unpack,
+    'verify': _verify}
 
 #: The task that looks at the host, and at nothing of tenants.
 _OF_THE_HOST = 'preflight'

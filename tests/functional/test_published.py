@@ -1,0 +1,343 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Bases that one host publishes and another takes, by a real Glance."""
+
+import os
+import types
+import uuid
+
+import fixtures
+from oslo_config import cfg
+import testtools
+import zstandard
+
+from nova import exception as nova_exception
+
+from nova_flexmem import conf as flexmem_conf
+from nova_flexmem import exception
+from nova_flexmem.publish import archive
+from nova_flexmem.publish import glance as glance_module
+from nova_flexmem.publish import publication
+from nova_flexmem.store import basefiles
+from nova_flexmem.store import basestore
+from nova_flexmem.store import locks
+from nova_flexmem.virt import layered
+from nova_flexmem.virt import marks
+from nova_flexmem.virt import published
+from tests import glance_server
+from tests.unit.image import samples
+from tests.unit.publish import test_archive
+
+_SERVICE = 'service-project'
+
+
+class Host:
+    """A host with a base store, and its part in published bases."""
+
+    def __init__(self, test, name, connect, **options):
+        conf = cfg.ConfigOpts()
+        conf([], project='nova-flexmem', default_config_files=[],
+             default_config_dirs=[])
+        flexmem_conf.register_opts(conf)
+        folder = test.useFixture(fixtures.TempDir(rootdir='/var/tmp')).path
+        options['store_path'] = os.path.join(folder, 'store')
+        for option, value in options.items():
+            conf.set_override(option, value, group='flexmem')
+        self.store = basestore.Store(options['store_path'])
+        self.builds = 0
+        self.published = published.Published(lambda: self.store, conf.flexmem,
+                                             connect)
+        test.patch(published, 'CONF', types.SimpleNamespace(host=name))
+        self.published._claims = None
+        self._name = name
+        self._test = test
+
+    def build(self, scope='', content=None):
+        """Stand in for a build, which takes a guest and a minute."""
+        self.builds += 1
+        folder = self._test.useFixture(fixtures.TempDir()).path
+        made = test_archive.make_base(
+            folder, content or os.urandom(200_000), scope=scope)
+        with self.store.lock(locks.BUILD, made.key), \
+                self.store.build_folder(made.key) as build_folder:
+            path = os.path.join(build_folder, made.key)
+            os.rename(made.path, path)
+            self.store.publish(path, made.key)
+        return self.store.require(made.key)
+
+    def obtain(self, need, image=None, owner=None, build=None):
+        """Return the key of the base of an image.
+
+        :param image: what Glance has of it; None: it is gone
+        """
+        def get_image():
+            if image is None:
+                raise nova_exception.ImageNotFound(image_id=need.image_id)
+            return image
+
+        self._test.patch(published, 'CONF',
+                         types.SimpleNamespace(host=self._name))
+        key = self.published.obtain(need, owner, get_image,
+                                    build or (lambda: self.build(need.scope)))
+        self.published.wait_uploads()
+        return key
+
+
+class PublishedTestCase(testtools.TestCase):
+
+    IMAGE = {'os_hash_value': 'a' * 128}
+
+    def setUp(self):
+        super().setUp()
+        self.log = self.useFixture(fixtures.FakeLogger())
+        self.glance = self.connect()
+        self.need = publication.Need(str(uuid.uuid4()), None, 'auto', '')
+        self.addCleanup(self.remove_all)
+        self.a, self.b = (Host(self, name, self.connect) for name in 'ab')
+
+    def connect(self):
+        return glance_module.Glance(
+            glance_server.server().client(_SERVICE), _SERVICE)
+
+    def images(self):
+        return self.glance.list(**{publication.IMAGE: self.need.image_id})
+
+    def remove_all(self):
+        for image in self.images():
+            self.glance.delete(image.id)
+
+    def assert_nothing_left(self, host):
+        for folder in ('builds', 'downloads'):
+            self.assertEqual([], os.listdir(host.store.folder(folder)))
+
+    def owner(self, image_id=None):
+        return types.SimpleNamespace(system_metadata={
+            marks.SYSTEM_KEY: image_id or self.need.image_id})
+
+
+class PublishedTest(PublishedTestCase):
+
+    def test_built_once(self):
+        key = self.a.obtain(self.need, self.IMAGE)
+        self.assertEqual(key, self.b.obtain(self.need, self.IMAGE))
+        self.assertEqual((1, 0), (self.a.builds, self.b.builds))
+        for host in self.a, self.b:
+            host.store.verify(key)
+            self.assert_nothing_left(host)
+        self.assertIn('built by a', self.log.output)
+        self.assertEqual(*(open(host.store.require(key).file(
+            basefiles.MANIFEST)).read() for host in (self.a, self.b)))
+
+    def test_a_build_that_fails(self):
+        def fail():
+            raise exception.BuildFailed(image='x', reason='it does')
+
+        self.assertRaises(exception.BuildFailed, self.a.obtain, self.need,
+                          self.IMAGE, build=fail)
+        self.assertEqual([], self.images())
+        self.b.obtain(self.need, self.IMAGE)
+        self.assertEqual(1, self.b.builds)
+
+    def test_of_a_project(self):
+        need = publication.Need(self.need.image_id, None, 'auto', 'project')
+        key = self.a.obtain(need, self.IMAGE)
+        self.assertEqual('project', self.a.store.require(key).manifest.scope)
+        self.b.obtain(self.need, self.IMAGE)
+        self.assertEqual(1, self.b.builds)
+        self.assertEqual(key, Host(self, 'c', self.connect).obtain(
+            need, self.IMAGE))
+
+    def test_the_image_is_gone(self):
+        """Only who was made from it gets its base."""
+        key = self.a.obtain(self.need, self.IMAGE)
+        for owner in (None, self.owner('another'), types.SimpleNamespace()):
+            self.assertRaises(nova_exception.ImageNotFound, self.b.obtain,
+                              self.need, None, owner)
+        self.assertEqual(key, self.b.obtain(self.need, None, self.owner()))
+
+    def test_the_image_is_gone_and_no_base_is_there(self):
+        self.assertRaises(nova_exception.ImageNotFound, self.b.obtain,
+                          self.need, None, self.owner())
+        self.assertEqual([], self.images())
+
+    def test_glance_is_gone(self):
+        """At any time; the host builds for itself."""
+        def refuse():
+            raise exception.PublishFailed(reason='no answer')
+
+        gone = Host(self, 'c', refuse)
+        self.assertIsNotNone(gone.obtain(self.need, self.IMAGE))
+        self.assertEqual(1, gone.builds)
+        self.assertIn('not published: published bases: no answer',
+                      self.log.output)
+        for method in ('list', 'create', 'update', 'upload'):
+            broken = Host(self, 'c', self.connect)
+            glance = broken.published._glance
+            self.patch(glance, method, lambda *_args, **_kwargs: refuse())
+            self.assertIsNotNone(broken.obtain(self.need, self.IMAGE))
+            self.assertEqual(1, broken.builds)
+            self.assertEqual([], self.images())
+            self.assert_nothing_left(broken)
+
+    def test_glance_is_gone_in_the_middle_of_a_download(self):
+        self.a.obtain(self.need, self.IMAGE)
+        self.patch(self.b.published._glance, 'download', self._break_off)
+        self.assertIsNotNone(self.b.obtain(self.need, self.IMAGE))
+        self.assertEqual(1, self.b.builds)
+        self.assert_nothing_left(self.b)
+        self.assertEqual(1, len(self.images()))  # it is not to blame
+
+    def _break_off(self, _image_id, path, _max_bytes):
+        with open(path, 'xb') as f:
+            f.write(b'x' * 1000)
+        raise exception.PublishFailed(reason='connection reset')
+
+    def wanted(self, base, **changes):
+        return layered.Wanted(**{
+            'image_id': self.need.image_id,
+            'image_sha256': base.manifest.image_sha256, 'rootfs': 'erofs',
+            'base_key': base.key, 'layout': base.layout} | changes)
+
+    def test_the_layout_of_a_delta(self):
+        key = self.a.obtain(self.need, self.IMAGE)
+        base = self.a.store.require(key)
+        take = self.b.published.take_layout
+        for wanted, scope in (
+                (self.wanted(base, layout='9' * 64), None),
+                (self.wanted(base, base_key='9' * 32), None),
+                (self.wanted(base, image_sha256='9' * 64), None),
+                (self.wanted(base), 'a-project')):
+            self.assertIsNone(take(wanted, scope))
+        self.assertEqual([], self.b.store.keys())
+        self.assertEqual(key, take(self.wanted(base), None))
+        self.assertEqual([key], self.b.store.keys())
+
+    def test_no_room(self):
+        self.a.obtain(self.need, self.IMAGE)
+        small = Host(self, 'c', self.connect, max_store_size_gib=1)
+        with open(small.store.folder('boot') + '/x', 'wb') as f:
+            os.posix_fallocate(f.fileno(), 0, 1 << 30)
+        self.assertIsNotNone(small.obtain(self.need, self.IMAGE))
+        self.assertIn('max_store_size_gib', self.log.output)
+        self.assertEqual(1, small.builds)  # which would say so itself
+        self.assertEqual(1, len(self.images()))
+
+    def test_larger_than_this_host_takes(self):
+        self.a.obtain(self.need, self.IMAGE)
+        self.patch(archive, 'write_manifest', self._too_large)
+        self.assertIsNotNone(self.b.obtain(self.need, self.IMAGE))
+        self.assertEqual(1, self.b.builds)
+        self.assertEqual(1, len(self.images()))
+
+    @staticmethod
+    def _too_large(*_args):
+        raise exception.PublishFailed(reason='root.pmem is too large')
+
+
+class DamagedTest(PublishedTestCase):
+    """Published bases that are not what they seem: none is taken."""
+
+    def forge(self, data=None, cut=0, drop=(), **properties):
+        """Publish a base of which something is wrong."""
+        base = self.a.build()
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'data')
+        archive.pack(base, path)
+        if data is not None:
+            with open(path, 'wb') as f:
+                f.write(data(base))
+        os.truncate(path, os.path.getsize(path) - cut)
+        facts = self.need.properties('a') | publication.of_base(
+            base.manifest, archive.read_manifest(base)) | {
+            publication.IMAGE_HASH: self.IMAGE['os_hash_value']} | properties
+        image = self.glance.create('forged', {
+            name: value for name, value in facts.items() if name not in drop})
+        self.glance.upload(image.id, path)
+        return base
+
+    def assert_not_taken(self, base, removed=True):
+        key = self.b.obtain(self.need, self.IMAGE)
+        self.assertNotEqual(base.key, key)
+        self.assertEqual([key], self.b.store.keys())
+        self.b.store.verify(key)
+        self.assertEqual(1, self.b.builds)
+        self.assert_nothing_left(self.b)
+        left = [image.properties.get(publication.KEY)
+                for image in self.images()]
+        # the next host gets what this one built
+        self.assertIn(key, left)
+        self.assertEqual(removed, base.key not in left)
+        self.remove_all()
+        self.b = Host(self, 'b', self.connect)
+
+    def contents(self, base):
+        return bytearray(b''.join(
+            open(base.file(name), 'rb').read() for name in basefiles.FILES))
+
+    def packed(self, base, position=None, behind=b'', length=None):
+        data = self.contents(base)
+        if position is not None:
+            data[position] ^= 1
+        return zstandard.ZstdCompressor().compress(
+            bytes(data[:length]) + behind)
+
+    def test_data(self):
+        for wrong in (
+                {'cut': 1}, {'cut': 4096},
+                {'data': lambda base: b'x'},
+                {'data': self.contents},
+                {'data': lambda base: self.packed(base, 0)},
+                {'data': lambda base: self.packed(base, -1)},
+                {'data': lambda base: self.packed(base, 3 << 20)},
+                {'data': lambda base: self.packed(base, behind=b'x')},
+                {'data': lambda base: self.packed(base, length=-1)},
+                {'data': lambda base: self.packed(base, length=0)},
+                {'data': lambda base: self.packed(
+                    base, behind=bytes(256 << 20))}):
+            self.assert_not_taken(self.forge(**wrong))
+        self.assertIn('is removed, and not used', self.log.output)
+
+    def test_properties(self):
+        text = archive.read_manifest(self.a.build())
+        for wrong in (
+                {publication.KEY: '../../etc'}, {publication.KEY: '0' * 32},
+                {publication.MANIFEST: text}, {publication.MANIFEST: '{}'},
+                {publication.MANIFEST: '[' * 50_000}):
+            self.assert_not_taken(self.forge(**wrong))
+        self.assert_not_taken(self.forge(drop=(publication.KEY,)))
+        # it is not one of these bases at all
+        for wrong in ({'drop': (publication.MANIFEST,)},
+                      {publication.IMAGE_HASH: 'b' * 128},
+                      {publication.NEED: '0' * 32}):
+            self.assert_not_taken(self.forge(**wrong), removed=False)
+
+    def test_another_root_filesystem_and_scope(self):
+        for facts in ({'scope': 'another-project'},):
+            base = self.a.build(**facts)
+            text = archive.read_manifest(base)
+            forged = self.forge(**{publication.MANIFEST: text,
+                                   publication.KEY: base.key})
+            key = self.b.obtain(self.need, self.IMAGE)
+            self.assertNotIn(key, (base.key, forged.key))
+            self.assertEqual([key], self.b.store.keys())
+            self.assertEqual(1, self.b.builds)
+
+    def test_a_file_is_damaged_at_the_publisher(self):
+        """Nothing that is damaged gets into Glance."""
+        def build():
+            base = self.a.build()
+            samples.truncate(self.a.store, base.key, basefiles.KERNEL, 3)
+            return base
+
+        self.a.obtain(self.need, self.IMAGE, build=build)
+        self.assertEqual([], self.images())
+        self.assertIn('is not published', self.log.output)
