@@ -13,6 +13,7 @@
 """nova-flexmem image: bases of images."""
 
 import argparse
+import importlib
 
 from cliff import lister
 from cliff import show
@@ -68,9 +69,19 @@ class Build(store.StoreCommand, show.ShowOne):
 
 
 class List(store.StoreCommand, lister.Lister):
-    """List the bases of this host."""
+    """List the bases of this host, or those in Glance."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--published', action='store_true',
+            help='list what Glance has: the published bases, what they take'
+                 ' there, and claims of hosts that build one')
+        return parser
 
     def take_action(self, parsed_args):
+        if parsed_args.published:
+            return _published().listed(self.app.conf)
         opened = self.look_at_store()
         rows = []
         users = opened.users_of_all()
@@ -147,21 +158,33 @@ class Remove(store.BaseCommand):
 
 
 class Prune(store.StoreCommand, lister.Lister):
-    """Remove bases that have not been used for some time."""
+    """Remove bases that have not been used for some time, or from Glance."""
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--older-than', metavar='SECONDS', type=int,
             help='default: [flexmem] remove_unused_base_minimum_age_s')
+        parser.add_argument(
+            '--published', action='store_true',
+            help='remove published bases from Glance that neither an image nor'
+                 ' a server nor a snapshot needs; it takes credentials of an'
+                 ' administrator')
         return parser
 
     def take_action(self, parsed_args):
+        if parsed_args.published:
+            return _published().pruned(self.app.conf)
         age_s = parsed_args.older_than
         if age_s is None:
             age_s = self.app.conf.flexmem.remove_unused_base_minimum_age_s
         return ('Removed',), [(key,)
                               for key in self.open_store().prune(age_s)]
+
+
+def _published():
+    """Import the client of Glance, which takes a second."""
+    return importlib.import_module('nova_flexmem.cmd.published')
 
 
 def _name(text):

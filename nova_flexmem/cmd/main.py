@@ -58,6 +58,9 @@ class FlexMemApp(app.App):
             # what oslo_utils logs of a refused image.
             for name in ('matplotlib', 'oslo_utils'):
                 logging.getLogger(name).setLevel(logging.ERROR)
+            # of Keystone's as well
+            for name in ('keystoneauth', 'stevedore'):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def initialize_app(self, argv):
         self.conf = cfg.ConfigOpts()

@@ -12,6 +12,7 @@
 
 """Bases that one host publishes and another takes, by a real Glance."""
 
+import datetime
 import os
 import types
 import uuid
@@ -27,6 +28,7 @@ from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.publish import archive
 from nova_flexmem.publish import glance as glance_module
+from nova_flexmem.publish import inventory
 from nova_flexmem.publish import publication
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import basestore
@@ -341,3 +343,73 @@ class DamagedTest(PublishedTestCase):
         self.a.obtain(self.need, self.IMAGE, build=build)
         self.assertEqual([], self.images())
         self.assertIn('is not published', self.log.output)
+
+
+class NoServers:
+    """A Nova that has servers of some images."""
+
+    def __init__(self, *image_ids):
+        self._image_ids = image_ids
+
+    def are_made_from(self, image_id):
+        return image_id in self._image_ids
+
+
+class InventoryTest(PublishedTestCase):
+
+    def entries(self):
+        return [entry for entry in inventory.entries(self.glance)
+                if entry.image_id == self.need.image_id]
+
+    def test_listed(self):
+        key = self.a.obtain(self.need, self.IMAGE)
+        claim = self.glance.create('claim', self.need.properties('b'))
+        base, claimed = sorted(self.entries(),
+                               key=lambda entry: entry.status)
+        self.assertEqual((key, 'active', 'a'),
+                         (base.key, base.status, base.host))
+        self.assertLess(200_000, base.size_bytes)
+        self.assertEqual(('', claim.id, 'queued', 'b', False), (
+            claimed.key, claimed.id, claimed.status, claimed.host,
+            claimed.is_old_claim))
+
+    def test_prune(self):
+        self.a.obtain(self.need, self.IMAGE)
+        claim = self.glance.create('claim', self.need.properties('b'))
+        tenant = glance_server.server().client('tenant').images
+
+        def prune(*servers):
+            """Return how many of this test's bases and claims were removed."""
+            return sum(entry.image_id == self.need.image_id for entry in
+                       inventory.prune(self.glance, NoServers(*servers)))
+
+        # its image, in whichever state
+        tenant.create(id=self.need.image_id, name='image',
+                      visibility='private')
+        self.assertEqual(0, prune())
+        tenant.delete(self.need.image_id)
+        # a server
+        self.assertEqual(0, prune(self.need.image_id))
+        # a snapshot of any project
+        for hidden in (False, True):
+            snapshot = tenant.create(
+                name='snapshot', os_hidden=hidden, visibility='private',
+                flexmem_base_image=self.need.image_id)
+            self.assertEqual(0, prune())
+            tenant.delete(snapshot.id)
+        self.assertEqual(1, prune('another'))
+        self.assertEqual([claim.id], [entry.id for entry in self.entries()])
+
+    def test_claims_of_builders_that_are_long_dead(self):
+        def entry(status, updated_at):
+            return inventory.Entry('id', '', 'image', status, 0, 'a', '',
+                                   updated_at).is_old_claim
+
+        now = datetime.datetime.now(datetime.UTC)
+        for hours, old in ((0, False), (23, False), (25, True),
+                           (-100, False)):
+            self.assertEqual(old, entry('queued', (
+                now - datetime.timedelta(hours=hours)).isoformat()))
+        self.assertFalse(entry('active', '2020-01-01T00:00:00Z'))
+        self.assertTrue(entry('saving', '2020-01-01T00:00:00Z'))
+        self.assertFalse(entry('queued', 'yesterday'))

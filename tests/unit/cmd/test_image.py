@@ -278,6 +278,32 @@ class PruneTest(ImageTest):
         self.assertEqual([_AB], self.store.keys())
 
 
+class PublishedTest(ImageTest):
+
+    #: Port 1 refuses connections.
+    URL = 'http://127.0.0.1:1'
+
+    def test_configurations_that_do_not_do(self):
+        """Each command says in one line what is missing."""
+        password = (f'auth_type = password\nauth_url = {self.URL}\n'
+                    'username = nova\npassword = secret\n')
+        for name in ('list', 'prune'):
+            for options, words in (
+                    ('', 'auth_section'),
+                    ('auth_section = nothing', 'auth_section'),
+                    ('auth_type = something', 'something'),
+                    ('auth_type = password', 'auth_url'),
+                    (password, 'Keystone'),
+                    (f'auth_type = admin_token\nendpoint = {self.URL}\n'
+                     'token = secret', 'project_name'),
+                    ('auth_type = none', 'project_name')):
+                said = self.fail_command(
+                    'image', name, '--published',
+                    config=f'[flexmem_glance]\n{options}')
+                self.assertIn(words, said)
+                self.assertNotIn('secret', said)
+
+
 class BuildTest(ImageTest):
 
     def test_refusals_are_one_line_and_leave_nothing(self):
