@@ -123,10 +123,17 @@ class Server:
 
     def client(self, project_id, role='admin'):
         """Return a glanceclient of a user of a project."""
-        auth = token_endpoint.Token(self.url, f'user:{project_id}:{role}')
-        return glanceclient.Client(
-            '2', session=ks_session.Session(auth), auth=auth,
-            endpoint_override=self.url)
+        return client(self.url, project_id, role)
+
+
+def client(url, project_id, role='admin'):
+    """Return a glanceclient of a user of a project.
+
+    :param url: of a Server
+    """
+    auth = token_endpoint.Token(url, f'user:{project_id}:{role}')
+    return glanceclient.Client('2', session=ks_session.Session(auth),
+                               auth=auth, endpoint_override=url)
 
 
 @functools.cache

@@ -12,92 +12,37 @@
 
 """Bases that one host publishes and another takes, by a real Glance."""
 
+import dataclasses
 import datetime
 import os
+import signal
+import subprocess
+import sys
 import types
 import uuid
 
 import fixtures
-from oslo_config import cfg
 import testtools
 import zstandard
 
 from nova import exception as nova_exception
 
-from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.publish import archive
+from nova_flexmem.publish import claims
 from nova_flexmem.publish import glance as glance_module
 from nova_flexmem.publish import inventory
 from nova_flexmem.publish import publication
 from nova_flexmem.store import basefiles
-from nova_flexmem.store import basestore
-from nova_flexmem.store import locks
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import marks
-from nova_flexmem.virt import published
+from tests.functional import dying_builder
+from tests.functional import publishing
 from tests import glance_server
 from tests.unit.image import samples
-from tests.unit.publish import test_archive
-
-_SERVICE = 'service-project'
-
-
-class Host:
-    """A host with a base store, and its part in published bases."""
-
-    def __init__(self, test, name, connect, **options):
-        conf = cfg.ConfigOpts()
-        conf([], project='nova-flexmem', default_config_files=[],
-             default_config_dirs=[])
-        flexmem_conf.register_opts(conf)
-        folder = test.useFixture(fixtures.TempDir(rootdir='/var/tmp')).path
-        options['store_path'] = os.path.join(folder, 'store')
-        for option, value in options.items():
-            conf.set_override(option, value, group='flexmem')
-        self.store = basestore.Store(options['store_path'])
-        self.builds = 0
-        self.published = published.Published(lambda: self.store, conf.flexmem,
-                                             connect)
-        test.patch(published, 'CONF', types.SimpleNamespace(host=name))
-        self.published._claims = None
-        self._name = name
-        self._test = test
-
-    def build(self, scope='', content=None):
-        """Stand in for a build, which takes a guest and a minute."""
-        self.builds += 1
-        folder = self._test.useFixture(fixtures.TempDir()).path
-        made = test_archive.make_base(
-            folder, content or os.urandom(200_000), scope=scope)
-        with self.store.lock(locks.BUILD, made.key), \
-                self.store.build_folder(made.key) as build_folder:
-            path = os.path.join(build_folder, made.key)
-            os.rename(made.path, path)
-            self.store.publish(path, made.key)
-        return self.store.require(made.key)
-
-    def obtain(self, need, image=None, owner=None, build=None):
-        """Return the key of the base of an image.
-
-        :param image: what Glance has of it; None: it is gone
-        """
-        def get_image():
-            if image is None:
-                raise nova_exception.ImageNotFound(image_id=need.image_id)
-            return image
-
-        self._test.patch(published, 'CONF',
-                         types.SimpleNamespace(host=self._name))
-        key = self.published.obtain(need, owner, get_image,
-                                    build or (lambda: self.build(need.scope)))
-        self.published.wait_uploads()
-        return key
 
 
 class PublishedTestCase(testtools.TestCase):
-
-    IMAGE = {'os_hash_value': 'a' * 128}
 
     def setUp(self):
         super().setUp()
@@ -105,11 +50,13 @@ class PublishedTestCase(testtools.TestCase):
         self.glance = self.connect()
         self.need = publication.Need(str(uuid.uuid4()), None, 'auto', '')
         self.addCleanup(self.remove_all)
-        self.a, self.b = (Host(self, name, self.connect) for name in 'ab')
+        self.a, self.b = (publishing.Host(self, name, self.connect)
+                          for name in 'ab')
 
     def connect(self):
         return glance_module.Glance(
-            glance_server.server().client(_SERVICE), _SERVICE)
+            glance_server.server().client(publishing.SERVICE),
+            publishing.SERVICE)
 
     def images(self):
         return self.glance.list(**{publication.IMAGE: self.need.image_id})
@@ -130,8 +77,8 @@ class PublishedTestCase(testtools.TestCase):
 class PublishedTest(PublishedTestCase):
 
     def test_built_once(self):
-        key = self.a.obtain(self.need, self.IMAGE)
-        self.assertEqual(key, self.b.obtain(self.need, self.IMAGE))
+        key = self.a.obtain(self.need, publishing.IMAGE)
+        self.assertEqual(key, self.b.obtain(self.need, publishing.IMAGE))
         self.assertEqual((1, 0), (self.a.builds, self.b.builds))
         for host in self.a, self.b:
             host.store.verify(key)
@@ -145,23 +92,23 @@ class PublishedTest(PublishedTestCase):
             raise exception.BuildFailed(image='x', reason='it does')
 
         self.assertRaises(exception.BuildFailed, self.a.obtain, self.need,
-                          self.IMAGE, build=fail)
+                          publishing.IMAGE, build=fail)
         self.assertEqual([], self.images())
-        self.b.obtain(self.need, self.IMAGE)
+        self.b.obtain(self.need, publishing.IMAGE)
         self.assertEqual(1, self.b.builds)
 
     def test_of_a_project(self):
         need = publication.Need(self.need.image_id, None, 'auto', 'project')
-        key = self.a.obtain(need, self.IMAGE)
+        key = self.a.obtain(need, publishing.IMAGE)
         self.assertEqual('project', self.a.store.require(key).manifest.scope)
-        self.b.obtain(self.need, self.IMAGE)
+        self.b.obtain(self.need, publishing.IMAGE)
         self.assertEqual(1, self.b.builds)
-        self.assertEqual(key, Host(self, 'c', self.connect).obtain(
-            need, self.IMAGE))
+        self.assertEqual(key, publishing.Host(self, 'c', self.connect).obtain(
+            need, publishing.IMAGE))
 
     def test_the_image_is_gone(self):
         """Only who was made from it gets its base."""
-        key = self.a.obtain(self.need, self.IMAGE)
+        key = self.a.obtain(self.need, publishing.IMAGE)
         for owner in (None, self.owner('another'), types.SimpleNamespace()):
             self.assertRaises(nova_exception.ImageNotFound, self.b.obtain,
                               self.need, None, owner)
@@ -177,24 +124,24 @@ class PublishedTest(PublishedTestCase):
         def refuse():
             raise exception.PublishFailed(reason='no answer')
 
-        gone = Host(self, 'c', refuse)
-        self.assertIsNotNone(gone.obtain(self.need, self.IMAGE))
+        gone = publishing.Host(self, 'c', refuse)
+        self.assertIsNotNone(gone.obtain(self.need, publishing.IMAGE))
         self.assertEqual(1, gone.builds)
         self.assertIn('not published: published bases: no answer',
                       self.log.output)
         for method in ('list', 'create', 'update', 'upload'):
-            broken = Host(self, 'c', self.connect)
+            broken = publishing.Host(self, 'c', self.connect)
             glance = broken.published._glance
             self.patch(glance, method, lambda *_args, **_kwargs: refuse())
-            self.assertIsNotNone(broken.obtain(self.need, self.IMAGE))
+            self.assertIsNotNone(broken.obtain(self.need, publishing.IMAGE))
             self.assertEqual(1, broken.builds)
             self.assertEqual([], self.images())
             self.assert_nothing_left(broken)
 
     def test_glance_is_gone_in_the_middle_of_a_download(self):
-        self.a.obtain(self.need, self.IMAGE)
+        self.a.obtain(self.need, publishing.IMAGE)
         self.patch(self.b.published._glance, 'download', self._break_off)
-        self.assertIsNotNone(self.b.obtain(self.need, self.IMAGE))
+        self.assertIsNotNone(self.b.obtain(self.need, publishing.IMAGE))
         self.assertEqual(1, self.b.builds)
         self.assert_nothing_left(self.b)
         self.assertEqual(1, len(self.images()))  # it is not to blame
@@ -211,7 +158,7 @@ class PublishedTest(PublishedTestCase):
             'base_key': base.key, 'layout': base.layout} | changes)
 
     def test_the_layout_of_a_delta(self):
-        key = self.a.obtain(self.need, self.IMAGE)
+        key = self.a.obtain(self.need, publishing.IMAGE)
         base = self.a.store.require(key)
         take = self.b.published.take_layout
         for wanted, scope in (
@@ -225,19 +172,19 @@ class PublishedTest(PublishedTestCase):
         self.assertEqual([key], self.b.store.keys())
 
     def test_no_room(self):
-        self.a.obtain(self.need, self.IMAGE)
-        small = Host(self, 'c', self.connect, max_store_size_gib=1)
+        self.a.obtain(self.need, publishing.IMAGE)
+        small = publishing.Host(self, 'c', self.connect, max_store_size_gib=1)
         with open(small.store.folder('boot') + '/x', 'wb') as f:
             os.posix_fallocate(f.fileno(), 0, 1 << 30)
-        self.assertIsNotNone(small.obtain(self.need, self.IMAGE))
+        self.assertIsNotNone(small.obtain(self.need, publishing.IMAGE))
         self.assertIn('max_store_size_gib', self.log.output)
         self.assertEqual(1, small.builds)  # which would say so itself
         self.assertEqual(1, len(self.images()))
 
     def test_larger_than_this_host_takes(self):
-        self.a.obtain(self.need, self.IMAGE)
+        self.a.obtain(self.need, publishing.IMAGE)
         self.patch(archive, 'write_manifest', self._too_large)
-        self.assertIsNotNone(self.b.obtain(self.need, self.IMAGE))
+        self.assertIsNotNone(self.b.obtain(self.need, publishing.IMAGE))
         self.assertEqual(1, self.b.builds)
         self.assertEqual(1, len(self.images()))
 
@@ -258,16 +205,17 @@ class DamagedTest(PublishedTestCase):
             with open(path, 'wb') as f:
                 f.write(data(base))
         os.truncate(path, os.path.getsize(path) - cut)
-        facts = self.need.properties('a') | publication.of_base(
-            base.manifest, archive.read_manifest(base)) | {
-            publication.IMAGE_HASH: self.IMAGE['os_hash_value']} | properties
+        need = dataclasses.replace(
+            self.need, image_hash=publishing.IMAGE['os_hash_value'])
+        facts = need.properties('a') | publication.of_base(
+            base.manifest, archive.read_manifest(base)) | properties
         image = self.glance.create('forged', {
             name: value for name, value in facts.items() if name not in drop})
         self.glance.upload(image.id, path)
         return base
 
     def assert_not_taken(self, base, removed=True):
-        key = self.b.obtain(self.need, self.IMAGE)
+        key = self.b.obtain(self.need, publishing.IMAGE)
         self.assertNotEqual(base.key, key)
         self.assertEqual([key], self.b.store.keys())
         self.b.store.verify(key)
@@ -279,7 +227,7 @@ class DamagedTest(PublishedTestCase):
         self.assertIn(key, left)
         self.assertEqual(removed, base.key not in left)
         self.remove_all()
-        self.b = Host(self, 'b', self.connect)
+        self.b = publishing.Host(self, 'b', self.connect)
 
     def contents(self, base):
         return bytearray(b''.join(
@@ -328,7 +276,7 @@ class DamagedTest(PublishedTestCase):
             text = archive.read_manifest(base)
             forged = self.forge(**{publication.MANIFEST: text,
                                    publication.KEY: base.key})
-            key = self.b.obtain(self.need, self.IMAGE)
+            key = self.b.obtain(self.need, publishing.IMAGE)
             self.assertNotIn(key, (base.key, forged.key))
             self.assertEqual([key], self.b.store.keys())
             self.assertEqual(1, self.b.builds)
@@ -340,9 +288,36 @@ class DamagedTest(PublishedTestCase):
             samples.truncate(self.a.store, base.key, basefiles.KERNEL, 3)
             return base
 
-        self.a.obtain(self.need, self.IMAGE, build=build)
+        self.a.obtain(self.need, publishing.IMAGE, build=build)
         self.assertEqual([], self.images())
         self.assertIn('is not published', self.log.output)
+
+
+class KilledTest(PublishedTestCase):
+    """A builder that kill -9 ends; another host gets the base all the same."""
+
+    def test_at_each_point(self):
+        self.assertEqual(10, len(dying_builder.POINTS))
+        for point in dying_builder.POINTS:
+            ended = subprocess.run(
+                [sys.executable, '-m', dying_builder.__name__,
+                 glance_server.server().url, self.need.image_id, point],
+                stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+            self.assertEqual(-signal.SIGKILL, ended.returncode,
+                             (point, ended.stderr))
+            # an upload that was cut short is over once Glance notices
+            host = publishing.Host(self, 'b', self.connect)
+            host.published._claims = claims.Claims(
+                self.glance, 'b', 60, expiry_s=2, beat_s=0.5, poll_s=0.2)
+            key = host.obtain(self.need, publishing.IMAGE)
+            host.store.verify(key)
+            self.assertEqual(int(point != 'after the upload'), host.builds,
+                             point)
+            self.assert_nothing_left(host)
+            [image] = self.images()
+            self.assertEqual((key, 'active'), (
+                image.properties[publication.KEY], image.status), point)
+            self.remove_all()
 
 
 class NoServers:
@@ -362,7 +337,7 @@ class InventoryTest(PublishedTestCase):
                 if entry.image_id == self.need.image_id]
 
     def test_listed(self):
-        key = self.a.obtain(self.need, self.IMAGE)
+        key = self.a.obtain(self.need, publishing.IMAGE)
         claim = self.glance.create('claim', self.need.properties('b'))
         base, claimed = sorted(self.entries(),
                                key=lambda entry: entry.status)
@@ -374,7 +349,7 @@ class InventoryTest(PublishedTestCase):
             claimed.is_old_claim))
 
     def test_prune(self):
-        self.a.obtain(self.need, self.IMAGE)
+        self.a.obtain(self.need, publishing.IMAGE)
         claim = self.glance.create('claim', self.need.properties('b'))
         tenant = glance_server.server().client('tenant').images
 
