@@ -16,6 +16,7 @@ import copy
 
 from oslo_config import cfg
 
+from nova_flexmem import glanceconf
 from nova_flexmem import schedulerconf
 
 GROUP = cfg.OptGroup('flexmem', title='FlexMem: instances of one image'
@@ -290,4 +291,5 @@ def reporting_order(conf):
 
 def list_opts():
     """Return [(group, options)] for oslo-config-generator."""
-    return [(GROUP, copy.deepcopy(OPTS + schedulerconf.OPTS))]
+    return [(GROUP, copy.deepcopy(OPTS + schedulerconf.OPTS)),
+            *glanceconf.list_opts()]

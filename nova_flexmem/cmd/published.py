@@ -14,7 +14,7 @@
 
 from oslo_utils import units
 
-from nova_flexmem.publish import credentials
+from nova_flexmem import glanceconf
 from nova_flexmem.publish import glance
 from nova_flexmem.publish import inventory
 
@@ -41,7 +41,7 @@ def pruned(conf):
 
 
 def _glance(conf):
-    credentials.register_opts(conf)
+    glanceconf.register_opts(conf)
     return glance.Glance.from_conf(conf)
 
 

@@ -12,41 +12,18 @@
 
 """As whom this host talks to Glance: a keystoneauth section of nova.conf."""
 
-import copy
 import re
 
 from keystoneauth1 import exceptions as ks_exceptions
 from keystoneauth1 import loading
 
 from nova_flexmem import exception
+from nova_flexmem import glanceconf
 
-#: The section; [flexmem_glance] auth_section = placement takes another's.
-GROUP = 'flexmem_glance'
-
-#: Seconds that Glance may take to begin an answer.
-_TIMEOUT_S = 60
+_GROUP = glanceconf.GROUP
 
 #: Glance's client appends the version itself.
 _VERSION = re.compile(r'/v\d+(\.\d+)?/?$')
-
-
-def register_opts(conf):
-    """Register the options of the section with a ConfigOpts."""
-    loading.register_auth_conf_options(conf, GROUP)
-    loading.register_session_conf_options(conf, GROUP)
-    loading.register_adapter_conf_options(conf, GROUP)
-    conf.set_default('service_type', 'image', group=GROUP)
-    conf.set_default('timeout', _TIMEOUT_S, group=GROUP)
-
-
-def list_opts():
-    """Return [(group, options)] for oslo-config-generator."""
-    adapter = [option for option in
-               loading.get_adapter_conf_options(include_deprecated=False)]
-    options = (loading.get_auth_common_conf_options()
-               + loading.get_session_conf_options() + adapter
-               + loading.get_auth_plugin_conf_options('password'))
-    return [(GROUP, copy.deepcopy(options))]
 
 
 def load(conf):
@@ -55,22 +32,22 @@ def load(conf):
     :raises: PublishFailed
     """
     try:
-        auth = loading.load_auth_from_conf_options(conf, GROUP)
+        auth = loading.load_auth_from_conf_options(conf, _GROUP)
         if auth is None:
             raise exception.PublishFailed(
-                reason=f'nova.conf has no credentials for it; set [{GROUP}]'
+                reason=f'nova.conf has no credentials for it; set [{_GROUP}]'
                 ' auth_type and the options of that, or auth_section to a'
                 ' section that has them')
-        session = loading.load_session_from_conf_options(conf, GROUP,
+        session = loading.load_session_from_conf_options(conf, _GROUP,
                                                          auth=auth)
         adapter = loading.load_adapter_from_conf_options(
-            conf, GROUP, session=session, auth=auth)
+            conf, _GROUP, session=session, auth=auth)
         project_id = adapter.get_project_id()
     except ks_exceptions.ClientException as e:
         raise exception.PublishFailed(reason=f'Keystone: {e}')
     if not project_id:
         raise exception.PublishFailed(
-            reason=f'the credentials in [{GROUP}] are of no project; set'
+            reason=f'the credentials in [{_GROUP}] are of no project; set'
             ' project_name and project_domain_id')
     return adapter, project_id
 
@@ -83,6 +60,6 @@ def endpoint(adapter):
         raise exception.PublishFailed(reason=f'Keystone: {e}')
     if not found:
         raise exception.PublishFailed(
-            reason=f'Keystone knows no address of Glance; check [{GROUP}]'
+            reason=f'Keystone knows no address of Glance; check [{_GROUP}]'
             ' region_name and valid_interfaces')
     return _VERSION.sub('', found)

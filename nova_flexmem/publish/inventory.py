@@ -24,6 +24,7 @@ from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
 from nova_flexmem import exception
+from nova_flexmem import glanceconf
 from nova_flexmem.publish import credentials
 from nova_flexmem.publish import glance as glance_module
 from nova_flexmem.publish import publication
@@ -100,7 +101,7 @@ class Servers:
                     reason='only an administrator sees the images and servers'
                     ' of all projects, and so which bases they need; give'
                     f' credentials with the role admin in'
-                    f' [{credentials.GROUP}], for example in a configuration'
+                    f' [{glanceconf.GROUP}], for example in a configuration'
                     ' file for this command alone')
         return cls(ks_adapter.Adapter(
             glance.session, auth=glance.auth, service_type='compute',

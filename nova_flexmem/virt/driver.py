@@ -32,11 +32,11 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem import conf as flexmem_conf
+from nova_flexmem import glanceconf
 from nova_flexmem.guest import domain
 from nova_flexmem.guest import ignoreshared
 from nova_flexmem.guest import rescue as guest_rescue
 from nova_flexmem.host import report
-from nova_flexmem.publish import credentials
 from nova_flexmem.publish import glance
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import superblock
@@ -64,7 +64,7 @@ CONF = nova.conf.CONF
 LOG = log.getLogger(__name__)
 
 flexmem_conf.register_opts(CONF)
-credentials.register_opts(CONF)
+glanceconf.register_opts(CONF)
 
 
 class FlexMemDriver(libvirt_driver.LibvirtDriver):

@@ -21,7 +21,8 @@ import nova_flexmem
 #: The rooms, the lowest first. A room may import those below it.
 ROOMS = (
     ('exception', 'files', 'hostboot', 'sandbox', 'process',
-     'libvirt_connection', 'emulator', 'accel', 'conf', 'schedulerconf'),
+     'libvirt_connection', 'emulator', 'accel', 'conf', 'glanceconf',
+     'schedulerconf'),
     ('store',), ('publish',), ('guest',), ('image',), ('build',),
     ('flatten',), ('host',),
     ('virt', 'demo'), ('scheduler',), ('bench',), ('cmd', 'tempest_plugin'))
