@@ -21,8 +21,8 @@ import importlib
 #: The section; [flexmem_glance] auth_section = placement takes another's.
 GROUP = 'flexmem_glance'
 
-#: Seconds that Glance may take to begin an answer, also to the last bytes of an
-#: upload, which some of its backends store only then.
+#: Seconds that Glance may take to begin an answer, also to the last bytes of
+#: an upload, which some of its backends store only then.
 _TIMEOUT_S = 120
 
 
