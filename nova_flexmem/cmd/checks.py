@@ -80,7 +80,7 @@ class Checks(upgradecheck.UpgradeCommands):
                              ' imported')])
         notes = _of_lines(conf)
         images_types = importlib.import_module(
-            'nova_flexmem.virt.rootdisk').IMAGES_TYPES
+            'nova_flexmem.virt.diskkinds').IMAGES_TYPES
         if conf.libvirt.images_type not in images_types:
             notes.append((_FAILURE, '[libvirt] images_type is'
                          f' {conf.libvirt.images_type}, and FlexMem needs the'

@@ -23,6 +23,9 @@ MIN_SIZE_BYTES = 64 << 20
 #: Label of the ext4 on it.
 LABEL = 'flexmem-delta'
 
+#: What is_labelled() needs to see.
+START_BYTES = 4096
+
 #: Without features that kernels and e2fsprogs of older guests do not have.
 _FEATURES = '^orphan_file,^metadata_csum_seed'
 
@@ -52,3 +55,15 @@ def create(path, size_bytes):
     except exception.ProgramFailed:
         os.unlink(path)
         raise
+
+
+def is_labelled(start):
+    """Return whether a disk has the label of a delta.
+
+    :param start: its first START_BYTES
+    """
+    # the superblock of ext4, linux/fs/ext4/ext4.h: at 1024; s_magic at 56,
+    # s_volume_name at 120
+    block = start[1024:]
+    return (block[56:58] == b'\x53\xef' and
+            block[120:136].rstrip(b'\0') == LABEL.encode())

@@ -44,6 +44,7 @@ from nova_flexmem.virt import basecounts
 from nova_flexmem.virt import bases
 from nova_flexmem.virt import bootdigests
 from nova_flexmem.virt import capability
+from nova_flexmem.virt import diskkinds
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import hoststats
@@ -242,7 +243,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             backend = self.image_backend.by_name(
                 instance, 'disk', disk_info_mapping=disk_mapping['disk'])
             return rootdisk.provide(
-                backend, planner.root_bytes(instance, base),
+                diskkinds.of(instance, backend),
+                planner.root_bytes(instance, base),
                 self._bases.download(context, plan.snapshot,
                                      instance.trusted_certs)
                 if plan and plan.snapshot else None)

@@ -30,7 +30,7 @@ from nova_flexmem import exception
 from nova_flexmem.guest import fitness
 from nova_flexmem.guest import memory
 from nova_flexmem.store import basefiles
-from nova_flexmem.virt import rootdisk
+from nova_flexmem.virt import diskkinds
 
 CONF = nova.conf.CONF
 
@@ -112,7 +112,7 @@ def _of_host():
     yield (CONF.libvirt.virt_type not in ('kvm', 'qemu'),
            f'[libvirt] virt_type is {CONF.libvirt.virt_type}; it needs kvm or'
            ' qemu')
-    yield (CONF.libvirt.images_type not in rootdisk.IMAGES_TYPES,
+    yield (CONF.libvirt.images_type not in diskkinds.IMAGES_TYPES,
            f'[libvirt] images_type is {CONF.libvirt.images_type}; the delta'
            ' needs qcow2 or raw')
 

@@ -29,9 +29,9 @@ from nova.compute import vm_states
 import nova.conf
 from nova.virt.libvirt import utils as libvirt_utils
 
+from nova_flexmem.virt import diskkinds
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import record as record_module
-from nova_flexmem.virt import rootdisk
 
 CONF = nova.conf.CONF
 LOG = log.getLogger(__name__)
@@ -76,7 +76,7 @@ def record_of(instance):
     record = record_module.read(folder)
     if record is None and marked and os.path.isdir(folder):
         # only now: nobody else reads the qcow2 disk of a guest that runs
-        if not _has_stock_disk(instance, folder):
+        if not _has_stock_disk(instance):
             return record_module.read(folder, needed=True)
         LOG.info('The instance has a stock root disk, so that its mark of'
                  ' FlexMem is taken off', instance=instance)
@@ -84,12 +84,12 @@ def record_of(instance):
     return record
 
 
-def _has_stock_disk(instance, folder):
+def _has_stock_disk(instance):
     """Return whether an instance without a record certainly is stock."""
     if not instance.image_ref:
         return True  # it boots from a volume
-    if CONF.libvirt.images_type not in rootdisk.IMAGES_TYPES:
+    if CONF.libvirt.images_type not in diskkinds.IMAGES_TYPES:
         return True  # its disk is somewhere else
-    path = os.path.join(folder, 'disk')
+    disk = diskkinds.of(instance)
     # writes=memory leaves no disk to look at
-    return os.path.exists(path) and not rootdisk.is_delta(path)
+    return disk.exists() and not disk.is_delta()

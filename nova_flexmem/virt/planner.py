@@ -29,6 +29,7 @@ from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import domain
 from nova_flexmem.store import basefiles
 from nova_flexmem.virt import asking
+from nova_flexmem.virt import diskkinds
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import mark
@@ -161,7 +162,7 @@ class Planner:
         Of the disks of a stock instance, a Plan without a record.
         """
         folder = libvirt_utils.get_instance_path(instance)
-        has_disk = os.path.exists(os.path.join(folder, 'disk'))
+        has_disk = diskkinds.of(instance).exists()
         record = mark.record_of(instance) if has_disk else (
             record_module.read(folder))
         if record and (has_disk or record.writes == 'memory'):

@@ -219,7 +219,6 @@ USED = {
         '_get_driver_format',
         'disk_info_path',
         'driver_format',
-        'exists()',
         'path',
         'preallocate',
         'resolve_driver_format()'),

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import subprocess
+from unittest import mock
 
 import fixtures
 import nova.conf
@@ -25,6 +26,7 @@ import testtools
 from nova_flexmem import exception
 from nova_flexmem.guest import delta
 from nova_flexmem import process
+from nova_flexmem.virt import filedisk
 from nova_flexmem.virt import rootdisk
 
 MIB = 1 << 20
@@ -46,14 +48,20 @@ class RootDiskTest(testtools.TestCase):
         for program in ('mke2fs', 'qemu-img'):
             if not process.available(program):
                 self.skipTest(f'{program} is not installed')
-        self.folder = self.useFixture(fixtures.TempDir()).path
+        instances = self.useFixture(fixtures.TempDir()).path
+        self.instance = mock.Mock(uuid='x')
+        self.folder = os.path.join(instances, 'x')
+        os.mkdir(self.folder)
         self.path = os.path.join(self.folder, 'disk')
         self.conf = self.useFixture(
             config_fixture.Config(nova.conf.CONF)).conf
-        self.conf.set_override('instances_path', self.folder)
+        self.conf.set_override('instances_path', instances)
 
     def backend(self, kind):
-        return kind(instance={'uuid': 'x'}, disk_name='disk', path=self.path)
+        return kind(instance=self.instance, disk_name='disk')
+
+    def disk(self, kind):
+        return filedisk.FileDisk(self.instance, self.backend(kind))
 
     def remove(self):
         os.unlink(self.path)
@@ -73,7 +81,8 @@ class RootDiskTest(testtools.TestCase):
     def test_of_the_format_that_the_host_has(self):
         for kind, disk_format in KINDS:
             backend = self.backend(kind)
-            self.assertTrue(rootdisk.provide(backend, 512 * MIB))
+            self.assertTrue(rootdisk.provide(
+                filedisk.FileDisk(self.instance, backend), 512 * MIB))
             self.assert_delta(disk_format, 512 * MIB)
             # and another nova-compute takes it for what it is
             self.assertEqual(disk_format, self.backend(kind).driver_format)
@@ -81,11 +90,11 @@ class RootDiskTest(testtools.TestCase):
 
     def test_one_that_is_there_grows_and_keeps_its_content(self):
         for kind, disk_format in KINDS:
-            rootdisk.provide(self.backend(kind), 512 * MIB)
-            self.assertFalse(rootdisk.provide(self.backend(kind), 600 * MIB))
+            rootdisk.provide(self.disk(kind), 512 * MIB)
+            self.assertFalse(rootdisk.provide(self.disk(kind), 600 * MIB))
             self.assert_delta(disk_format, 600 * MIB)
             # a smaller flavor never cuts it
-            self.assertFalse(rootdisk.provide(self.backend(kind), 128 * MIB))
+            self.assertFalse(rootdisk.provide(self.disk(kind), 128 * MIB))
             self.assert_delta(disk_format, 600 * MIB)
             self.remove()
 
@@ -93,13 +102,13 @@ class RootDiskTest(testtools.TestCase):
         for name in ('disk.raw', 'disk.ready'):
             with open(os.path.join(self.folder, name), 'w') as f:
                 f.write('torn')
-        rootdisk.provide(self.backend(imagebackend.Qcow2), 512 * MIB)
+        rootdisk.provide(self.disk(imagebackend.Qcow2), 512 * MIB)
         self.assert_delta('qcow2', 512 * MIB)
         self.assertNotIn('disk.raw', os.listdir(self.folder))
 
     def test_one_that_fails_leaves_nothing(self):
         self.assertRaises(exception.ProgramFailed, rootdisk.provide,
-                          self.backend(imagebackend.Qcow2), 1)
+                          self.disk(imagebackend.Qcow2), 1)
         self.assertFalse([name for name in os.listdir(self.folder)
                           if name.startswith('disk') and
                           name != 'disk.info'])
@@ -115,7 +124,7 @@ class RootDiskTest(testtools.TestCase):
                                          ':/sbin:/usr/sbin'})
         subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2',
                         raw, snapshot], check=True)
-        rootdisk.provide(self.backend(imagebackend.Flat), 512 * MIB,
+        rootdisk.provide(self.disk(imagebackend.Flat), 512 * MIB,
                          contextlib.nullcontext(snapshot))
         self.assert_delta('raw', 512 * MIB)
         kept = subprocess.run(
@@ -139,11 +148,11 @@ class RootDiskTest(testtools.TestCase):
         return snapshot
 
     def test_from_a_host_with_raw_disks(self):
-        rootdisk.provide(self.backend(imagebackend.Flat), 512 * MIB,
+        rootdisk.provide(self.disk(imagebackend.Flat), 512 * MIB,
                          contextlib.nullcontext(self.hostile_snapshot()))
         for size in (512 * MIB, 600 * MIB):  # as moved, and as grown later
             self.assertFalse(rootdisk.provide(
-                self.backend(imagebackend.Qcow2), size))
+                self.disk(imagebackend.Qcow2), size))
             found = info(self.path, 'qcow2')
             self.assertNotIn('backing-filename', found)
             self.assertEqual(size, found['virtual-size'])
@@ -162,11 +171,11 @@ class RootDiskTest(testtools.TestCase):
     def test_a_snapshot_that_begins_like_another_format(self):
         snapshot = self.hostile_snapshot()
         for kind, disk_format in KINDS:
-            rootdisk.provide(self.backend(kind), 512 * MIB,
+            rootdisk.provide(self.disk(kind), 512 * MIB,
                              contextlib.nullcontext(snapshot))
             self.assertNotIn('backing-filename', info(self.path, disk_format))
             self.assertEqual(disk_format, self.backend(kind).driver_format)
-            self.assertFalse(rootdisk.provide(self.backend(kind), 600 * MIB))
+            self.assertFalse(rootdisk.provide(self.disk(kind), 600 * MIB))
             self.assertEqual(600 * MIB,
                              info(self.path, disk_format)['virtual-size'])
             self.remove()
@@ -177,7 +186,7 @@ class RootDiskTest(testtools.TestCase):
                         '80G'], check=True)
         for kind, disk_format in KINDS:
             for size_gib in (80, 100):
-                rootdisk.provide(self.backend(kind), size_gib << 30,
+                rootdisk.provide(self.disk(kind), size_gib << 30,
                                  contextlib.nullcontext(snapshot))
                 self.assertEqual(size_gib << 30, info(
                     self.path, disk_format)['virtual-size'])
@@ -189,13 +198,13 @@ class RootDiskTest(testtools.TestCase):
                         '1G'], check=True)
         self.assertRaises(
             nova_exception.FlavorDiskSmallerThanImage, rootdisk.provide,
-            self.backend(imagebackend.Qcow2), 512 * MIB,
+            self.disk(imagebackend.Qcow2), 512 * MIB,
             contextlib.nullcontext(snapshot))
         subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-b',
                         '/etc/hostname', '-F', 'raw', snapshot, '64M'],
                        check=True)
         self.assertRaises(
             exception.ImageRefused, rootdisk.provide,
-            self.backend(imagebackend.Qcow2), 512 * MIB,
+            self.disk(imagebackend.Qcow2), 512 * MIB,
             contextlib.nullcontext(snapshot))
         self.assertFalse(os.path.exists(self.path))
