@@ -185,6 +185,18 @@ class KsmUnusable(FlexMemException):
     msg_fmt = 'KSM: %(reason)s'
 
 
+class CephFailed(FlexMemException):
+    """Ceph cannot be asked, or does not do what it is asked for."""
+
+    msg_fmt = 'Ceph does not answer as expected: %(reason)s'
+
+
+class DiskNotFound(FlexMemException):
+    """There is no image of this name in Ceph."""
+
+    msg_fmt = '%(disk)s: Ceph has no such image'
+
+
 class RecordUnusable(FlexMemException):
     """The record of what an instance was built with cannot be read."""
 

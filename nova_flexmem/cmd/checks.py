@@ -21,6 +21,7 @@ from oslo_upgradecheck import upgradecheck
 from pbr import version
 
 from nova_flexmem import accel
+from nova_flexmem.cmd import storage
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.host import apparmor
@@ -79,13 +80,7 @@ class Checks(upgradecheck.UpgradeCommands):
             return _result([(_FAILURE, 'not checked, as Nova cannot be'
                              ' imported')])
         notes = _of_lines(conf)
-        images_types = importlib.import_module(
-            'nova_flexmem.virt.diskkinds').IMAGES_TYPES
-        if conf.libvirt.images_type not in images_types:
-            notes.append((_FAILURE, '[libvirt] images_type is'
-                         f' {conf.libvirt.images_type}, and FlexMem needs the'
-                          ' disks of instances in files; set it to qcow2 or'
-                          ' raw'))
+        notes += storage.notes(conf)
         if conf.libvirt.virt_type not in ('kvm', 'qemu'):
             notes.append((_FAILURE, '[libvirt] virt_type is'
                          f' {conf.libvirt.virt_type}, and FlexMem needs QEMU;'
@@ -112,7 +107,7 @@ class Checks(upgradecheck.UpgradeCommands):
         try:
             findings = preflight.check(
                 self._conf, self._conf.libvirt.virt_type
-                if 'libvirt' in self._conf else None)
+                if 'libvirt' in self._conf else None, storage.of(self._conf))
         finally:
             if root and not there:
                 # nova-compute, which is to make it, is rarely root

@@ -97,9 +97,12 @@ def root_disk(root):
     if disk.get('device', 'disk') != 'disk':
         raise ValueError(f'it boots from a {disk.get("device")}; make its'
                          ' disk the first boot device')
-    if disk.get('type') not in ('file', 'block'):
-        raise ValueError(f'its root disk is of type {disk.get("type")}; only'
-                         ' instances with a local root disk can use FlexMem')
+    kind = disk.get('type')
+    if kind not in ('file', 'block') and not disk.xpath(
+            'self::*[@type="network"]/source[@protocol="rbd"]'):
+        raise ValueError(f'its root disk is of type {kind}; only instances'
+                         ' with a root disk in a file, on a local device or in'
+                         ' Ceph RBD can use FlexMem')
     return disk
 
 

@@ -35,15 +35,17 @@ def attach_base(xml, root_pmem, offset_bytes, size_bytes, missing_disk=None):
     :param root_pmem: path of the base's root.pmem
     :param offset_bytes: where the root filesystem begins in root.pmem
     :param size_bytes: size of the root filesystem
-    :param missing_disk: path of the root disk if that does not exist, as with
-        writes='memory'; its disk is removed from the XML
+    :param missing_disk: path of the root disk, or pool and name of its image,
+        if that does not exist, as with writes='memory'; its disk is removed
+        from the XML
     :returns: libvirt domain XML, text
     :raises: DomainRefused if the guest has no room for another disk
     """
     root = xmledit.parse(xml)
     if missing_disk:
-        for absent in root.xpath('devices/disk[source/@file=$path]',
-                                 path=missing_disk):
+        for absent in root.xpath(
+                'devices/disk[source[@file=$name or @name=$name]]',
+                name=missing_disk):
             xmledit.remove(absent)
     taken = set(root.xpath('devices/disk/target/@dev'))
     name = next((f'vd{letter}' for letter in string.ascii_lowercase

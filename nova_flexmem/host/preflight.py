@@ -27,6 +27,7 @@ from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.guest import delta
 from nova_flexmem.host import appliance
+from nova_flexmem.host import ceph
 from nova_flexmem.host import place
 from nova_flexmem.host import qemu
 from nova_flexmem.host import trialguest
@@ -62,7 +63,7 @@ class Finding:
     message: str
 
 
-def check(conf, virt_type=None):
+def check(conf, virt_type=None, storage=None):
     """Check what FlexMem instances need from this host.
 
     The first call on a host takes minutes, because it makes the appliance. A
@@ -72,12 +73,15 @@ def check(conf, virt_type=None):
     :param conf: a ConfigOpts with the [flexmem] options
     :param virt_type: Nova's [libvirt] virt_type, which tells the accelerator
         of instances; None: whatever works here
+    :param storage: the ceph.Ceph that root disks are in, if they are in one
     :returns: a list of Finding; the host is fit if all are ok. If the store
         cannot be used, the checks that need the store are missing and the
         Finding 'store' is not ok.
     """
     findings = [_try('host', _host), _try('programs', _programs),
                 _try('accelerator', _accelerator, virt_type)]
+    if storage is not None:
+        findings.append(_try('storage', ceph.check, storage))
     tried = _accel(virt_type)
     device = conf.flexmem.device
     try:

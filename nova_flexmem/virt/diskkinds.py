@@ -15,12 +15,14 @@
 import nova.conf
 
 from nova_flexmem.virt import filedisk
+from nova_flexmem.virt import rbddisk
 
 CONF = nova.conf.CONF
 
 #: {Nova's [libvirt] images_type: the class of its root disks}
 _KINDS = {'default': filedisk.FileDisk, 'qcow2': filedisk.FileDisk,
-          'raw': filedisk.FileDisk, 'flat': filedisk.FileDisk}
+          'raw': filedisk.FileDisk, 'flat': filedisk.FileDisk,
+          'rbd': rbddisk.RbdDisk}
 
 #: What a delta can be kept in.
 IMAGES_TYPES = tuple(_KINDS)
@@ -32,6 +34,15 @@ def of(instance, backend=None):
     :param backend: Nova's image backend of the disk; None where the disk is
         only looked at
     """
+    return here()(instance, backend)
+
+
+def here():
+    """Return the class of root disks of this host."""
+    return kind(CONF.libvirt.images_type)
+
+
+def kind(images_type):
+    """Return the class of root disks that goes with an images_type."""
     # no instance of other types is a FlexMem one, and none has such a file
-    kind = _KINDS.get(CONF.libvirt.images_type, filedisk.FileDisk)
-    return kind(instance, backend)
+    return _KINDS.get(images_type, filedisk.FileDisk)

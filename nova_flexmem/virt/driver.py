@@ -48,6 +48,7 @@ from nova_flexmem.virt import diskkinds
 from nova_flexmem.virt import eligibility
 from nova_flexmem.virt import errors
 from nova_flexmem.virt import hoststats
+from nova_flexmem.virt import hosttraits
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import live_migration
 from nova_flexmem.virt import mark
@@ -78,7 +79,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             functools.partial(glance.Glance.from_conf, CONF)
             if CONF.flexmem.publish_bases == 'glance' else None)
         self._readiness = readiness.Readiness(CONF.flexmem,
-                                              CONF.libvirt.virt_type)
+                                              CONF.libvirt.virt_type,
+                                              diskkinds.here().storage(CONF))
         self._planner = planner.Planner(
             self._bases, self._image_api, self._readiness.wait,
             super()._get_guest_xml)
@@ -111,9 +113,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         super().update_provider_tree(provider_tree, nodename, allocations)
         fit = self._readiness.fit
         if fit is not None:  # until then the host keeps what it had
-            change = (provider_tree.add_traits if fit
-                      else provider_tree.remove_traits)
-            change(nodename, layered.TRAIT)
+            hosttraits.report(provider_tree, nodename, fit)
 
     def get_available_resource(self, nodename):
         data = super().get_available_resource(nodename)
@@ -126,7 +126,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         reserved = super()._get_disk_size_reserved_for_image_cache()
         with errors.logged('Asking for the size of the base store'):
             reserved += compute_utils.convert_mb_to_ceil_gb(
-                self._bases.disk_usage_mib(CONF.instances_path))
+                diskkinds.here().reserved_mib(self._bases))
         return reserved
 
     def manage_image_cache(self, context, all_instances):
@@ -183,6 +183,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             if plan and plan.is_new and not self.instance_exists(instance):
                 # Nova leaves what it made of an instance that is unshelved
                 self.delete_instance_files(instance)
+                with errors.logged('Removing the disk of a failed spawn'):
+                    diskkinds.of(instance).remove()
             mark.set_after_failure(instance)
             raise
         else:
@@ -238,16 +240,22 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 base, other_layout = self._base(context, instance, record,
                                                 fallback_from_host)
             self._run_on(context, instance, record, base, other_layout)
+            record = record.on(base)
             if record.writes == 'memory':
                 return False
             backend = self.image_backend.by_name(
                 instance, 'disk', disk_info_mapping=disk_mapping['disk'])
-            return rootdisk.provide(
-                diskkinds.of(instance, backend),
-                planner.root_bytes(instance, base),
-                self._bases.download(context, plan.snapshot,
-                                     instance.trusted_certs)
-                if plan and plan.snapshot else None)
+            disk = diskkinds.of(instance, backend)
+            size_bytes = planner.root_bytes(instance, base)
+            if not plan and instance.task_state == task_states.RESIZE_FINISH:
+                disk.begin_resize()
+            if not plan or not plan.snapshot:
+                return rootdisk.provide(disk, size_bytes, record)
+            return disk.clone(
+                context, plan.snapshot, size_bytes, record
+            ) or rootdisk.provide(
+                disk, size_bytes, record, self._bases.download(
+                    context, plan.snapshot, instance.trusted_certs))
 
     def _get_guest_xml(self, context, instance, *args, rescue=None, **kwargs):
         record = self._record(instance)
@@ -261,8 +269,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         with errors.shown():
             base, other_layout = self._base(context, instance, record)
             if rescue:
-                disk = os.path.join(
-                    libvirt_utils.get_instance_path(instance), 'disk')
+                disk = diskkinds.of(instance).source
                 return guest_rescue.attach_base(
                     xml, base.file(basefiles.ROOT_PMEM),
                     superblock.DATA_OFFSET_BYTES,
@@ -279,8 +286,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 extra_kernel_args=CONF.flexmem.extra_kernel_args,
                 reporting_order=flexmem_conf.reporting_order(CONF),
                 switch=self._capability.arguments(folder))
-            record.started(base, bootdigests.of(base, boot),
-                           ignoreshared.is_given(xml)).write(folder)
+            diskkinds.of(instance).write_record(record.started(
+                base, bootdigests.of(base, boot), ignoreshared.is_given(xml)))
             return xml
 
     def _base(self, context, instance, record, from_host=None):
@@ -294,7 +301,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         :returns: the domain.Boot of its guest
         """
         boot = self._bases.use(base, instance)
-        record.on(base).write(libvirt_utils.get_instance_path(instance))
+        diskkinds.of(instance).write_record(record.on(base))
         if other_layout and record.writes == 'disk':
             errors.note(context, instance, 'flexmem_other_layout')
         return boot
@@ -357,14 +364,16 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
         if record:
             with errors.reporting(context, instance, 'flexmem_snapshot'):
                 layered.check(context, self._image_api, record)
-                self._check_snapshot_of_running(instance, record)
+                if self.get_info(instance).state != power_state.SHUTDOWN:
+                    self._check_snapshot_of_running(context, instance, record)
         super().snapshot(context, instance, image_id, update_task_state)
 
-    def _check_snapshot_of_running(self, instance, record):
-        # Nova suspends it for that
-        if (CONF.workarounds.disable_libvirt_livesnapshot and
-                self.get_info(instance).state != power_state.SHUTDOWN):
+    def _check_snapshot_of_running(self, context, instance, record):
+        if CONF.workarounds.disable_libvirt_livesnapshot:
+            # Nova suspends it for that
             self._suspension.check(instance, record)
+        else:
+            diskkinds.of(instance).check_snapshot_of_running(context)
 
     def _create_snapshot_metadata(self, image_meta, instance, *args,
                                   **kwargs):

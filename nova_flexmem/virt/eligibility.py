@@ -114,7 +114,7 @@ def _of_host():
            ' qemu')
     yield (CONF.libvirt.images_type not in diskkinds.IMAGES_TYPES,
            f'[libvirt] images_type is {CONF.libvirt.images_type}; the delta'
-           ' needs qcow2 or raw')
+           ' needs qcow2, raw or rbd')
 
 
 def _of_boot(instance, image_meta, booted_from_volume):

@@ -20,12 +20,12 @@ import tempfile
 from oslo_utils import fileutils
 
 import nova.conf
-from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem import files
 from nova_flexmem.guest import delta
 from nova_flexmem import process
 from nova_flexmem.virt import diskformat
+from nova_flexmem.virt import record as record_module
 from nova_flexmem.virt import rootdisk
 
 CONF = nova.conf.CONF
@@ -34,28 +34,47 @@ CONF = nova.conf.CONF
 class FileDisk(rootdisk.RootDisk):
     """A root disk in a file of the instance's folder."""
 
-    def exists(self):
-        return os.path.exists(self._path)
-
     @property
-    def _path(self):
-        return os.path.join(libvirt_utils.get_instance_path(self._instance),
-                            'disk')
+    def source(self):
+        return os.path.join(self._folder, 'disk')
 
-    def is_delta(self):
+    @staticmethod
+    def reserved_mib(bases):
+        return bases.disk_usage_mib(CONF.instances_path)
+
+    def exists(self):
+        return os.path.exists(self.source)
+
+    def is_certainly_stock(self):
+        return self.exists() and not self._is_delta()
+
+    def remove(self):
+        pass  # it is in the folder
+
+    def record(self, ask=True):
+        return record_module.read(self._folder)
+
+    def require_record(self):
+        return record_module.read(self._folder, needed=True)
+
+    def write_record(self, record):
+        record.write(self._folder)
+
+    def _is_delta(self):
+        """Return whether the disk has the label of a delta."""
         # in the format that Nova wrote down for it
-        if _format_noted(self._path) == 'qcow2':
-            with open(self._path, 'rb') as f:
+        if _format_noted(self.source) == 'qcow2':
+            with open(self.source, 'rb') as f:
                 header = f.read(16)
             if header[8:16].strip(b'\0'):
                 return False  # it has a backing file, as stock disks have
             with tempfile.NamedTemporaryFile() as start:
                 process.run(
                     'qemu-img', 'dd', '-f', 'qcow2', '-O', 'raw',
-                    f'bs={delta.START_BYTES}', 'count=1', f'if={self._path}',
+                    f'bs={delta.START_BYTES}', 'count=1', f'if={self.source}',
                     f'of={start.name}', timeout_s=diskformat.TIMEOUT_S)
                 return _is_labelled(start.name)
-        return _is_labelled(self._path)
+        return _is_labelled(self.source)
 
     def grow(self, size_bytes):
         backend = self._backend
@@ -65,7 +84,7 @@ class FileDisk(rootdisk.RootDisk):
             diskformat.resize(backend.path, backend.driver_format, size_bytes)
 
     @contextlib.contextmanager
-    def publishing(self, size_bytes):
+    def publishing(self, size_bytes, record):
         backend = self._backend
         raw, ready = f'{backend.path}.raw', f'{backend.path}.ready'
         try:

@@ -32,6 +32,7 @@ from nova_flexmem import exception
 from nova_flexmem.guest import moving
 from nova_flexmem.store import basefiles
 from nova_flexmem.virt import capability
+from nova_flexmem.virt import diskkinds
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import migratedata
 from nova_flexmem.virt import running
@@ -85,6 +86,12 @@ class Source:
                     reason='the destination keeps the RAM of guests in files'
                     ' ([libvirt] file_backed_memory), which the migration'
                     ' would leave out; choose another host')
+            there = data.image_type
+            if diskkinds.kind(there) is not diskkinds.here():
+                raise exception.InstanceRefused(
+                    reason=f'the destination has [libvirt] images_type={there}'
+                    f' and this host {CONF.libvirt.images_type}; choose'
+                    ' another host')
             guest = capability.movable_guest(self._host, instance, record)
             place = moving.place_of(guest.get_xml_desc())
         migratedata.tell_facts(data, migratedata.Facts(CONF.host, record,

@@ -31,7 +31,6 @@ from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem.virt import diskkinds
 from nova_flexmem.virt import layered
-from nova_flexmem.virt import record as record_module
 
 CONF = nova.conf.CONF
 LOG = log.getLogger(__name__)
@@ -60,36 +59,38 @@ def set_after_failure(instance):
         set_to(instance, None)  # Nova removes its files
     elif (instance.task_state == task_states.REBUILD_SPAWNING and
             instance.host == CONF.host):
-        set_to(instance, record_module.read(
-            libvirt_utils.get_instance_path(instance)))
+        set_to(instance, diskkinds.of(instance).record())
 
 
-def record_of(instance):
+def record_of(instance, ask=False):
     """Return the Record of an instance, or None for a stock one.
 
     A mark that is not true any more is taken off.
 
+    :param ask: whether to ask Ceph although neither a mark nor the instance's
+        folder says that there is a record
     :raises: RecordUnusable
     """
     folder = libvirt_utils.get_instance_path(instance)
     marked = layered.SYSTEM_KEY in instance.system_metadata
-    record = record_module.read(folder)
-    if record is None and marked and os.path.isdir(folder):
+    disk = diskkinds.of(instance)
+    record = disk.record(ask=marked or ask)
+    if record is None and marked and (
+            os.path.isdir(folder) or disk.exists()):
         # only now: nobody else reads the qcow2 disk of a guest that runs
-        if not _has_stock_disk(instance):
-            return record_module.read(folder, needed=True)
+        if not _has_stock_disk(instance, disk):
+            return disk.require_record()
         LOG.info('The instance has a stock root disk, so that its mark of'
                  ' FlexMem is taken off', instance=instance)
         set_to(instance, None)
     return record
 
 
-def _has_stock_disk(instance):
+def _has_stock_disk(instance, disk):
     """Return whether an instance without a record certainly is stock."""
     if not instance.image_ref:
         return True  # it boots from a volume
     if CONF.libvirt.images_type not in diskkinds.IMAGES_TYPES:
         return True  # its disk is somewhere else
-    disk = diskkinds.of(instance)
     # writes=memory leaves no disk to look at
-    return disk.exists() and not disk.is_delta()
+    return disk.is_certainly_stock()

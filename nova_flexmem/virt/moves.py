@@ -20,6 +20,7 @@ from nova import objects
 
 from nova_flexmem import exception
 from nova_flexmem.virt import eligibility
+from nova_flexmem.virt import hosttraits
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import policy
 
@@ -99,3 +100,8 @@ def _check_host(context, reportclient, migration_id):
             reason=f'host {migration.dest_compute} cannot run FlexMem'
             f' instances; add trait:{layered.TRAIT}=required to the flavor, so'
             ' that only hosts that can are chosen')
+    if not hosttraits.keeps_disks_alike(traits):
+        raise exception.InstanceRefused(
+            reason=f'host {migration.dest_compute} and this one do not both'
+            ' keep deltas in Ceph; move it to a host with the same [libvirt]'
+            ' images_type')

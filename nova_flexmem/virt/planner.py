@@ -13,7 +13,6 @@
 """Decides what an instance gets, before anything of it is created."""
 
 import dataclasses
-import os
 
 from oslo_log import log
 from oslo_utils import units
@@ -95,8 +94,7 @@ class Planner:
         :raises: ImageUnacceptable for what no host can do,
             ComputeResourcesUnavailable for what another host may
         """
-        if not anew and os.path.exists(
-                libvirt_utils.get_instance_path(instance)):
+        if not anew:
             # brought here by shared storage; it stays what it is
             kept = self._kept(context, instance)
             if kept is not None:
@@ -161,10 +159,9 @@ class Planner:
 
         Of the disks of a stock instance, a Plan without a record.
         """
-        folder = libvirt_utils.get_instance_path(instance)
         has_disk = diskkinds.of(instance).exists()
-        record = mark.record_of(instance) if has_disk else (
-            record_module.read(folder))
+        record = mark.record_of(instance, ask=True) if has_disk else (
+            record_module.read(libvirt_utils.get_instance_path(instance)))
         if record and (has_disk or record.writes == 'memory'):
             base = self._bases.of_record(context, instance, record)
             return Plan(base, record.on(base), is_new=False,

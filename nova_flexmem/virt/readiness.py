@@ -12,6 +12,7 @@
 
 """Whether this host can run FlexMem instances, found out by trying."""
 
+import dataclasses
 import threading
 
 from oslo_log import log
@@ -34,13 +35,17 @@ class Readiness:
 
     :param group: the [flexmem] options
     :param virt_type: Nova's [libvirt] virt_type
+    :param storage: the host.ceph.Ceph that root disks are in, if they are in
+        one
     :ivar findings: of the last checks, a list of preflight.Finding
     """
 
-    def __init__(self, group, virt_type):
+    def __init__(self, group, virt_type, storage=None):
         self.findings = []
         self._group = group
-        self._virt_type = virt_type
+        self._arguments = {'virt_type': virt_type}
+        if storage is not None:
+            self._arguments['storage'] = dataclasses.asdict(storage)
         self._known = threading.Event()
         self._stopped = threading.Event()
 
@@ -89,7 +94,7 @@ class Readiness:
         try:
             self.findings = [
                 preflight.Finding(**finding) for finding in worker.call(
-                    'preflight', self._group, virt_type=self._virt_type)]
+                    'preflight', self._group, **self._arguments)]
         except Exception as e:
             # whatever it is: instances would wait for a thread that has ended
             if not isinstance(e, exception.FlexMemException):

@@ -78,13 +78,17 @@ class Record:
             kernel_sha256=digests[basefiles.KERNEL],
             initramfs_sha256=digests[basefiles.INITRAMFS])
 
+    def text(self):
+        """Return the record as it is written down."""
+        return json.dumps(dataclasses.asdict(self), indent=2,
+                          sort_keys=True) + '\n'
+
     def write(self, folder):
         """Write the record of the instance whose folder this is."""
         path = os.path.join(folder, NAME)
         temporary = f'{path}.new'
         with open(temporary, 'w', encoding='utf-8') as f:
-            json.dump(dataclasses.asdict(self), f, indent=2, sort_keys=True)
-            f.write('\n')
+            f.write(self.text())
             f.flush()
             os.fsync(f.fileno())
         os.rename(temporary, path)
@@ -101,12 +105,25 @@ def read(folder, needed=False):
     path = os.path.join(folder, NAME)
     try:
         with open(path, encoding='utf-8') as f:
-            record = Record(**json.load(f))
+            text = f.read()
     except FileNotFoundError:
         if needed:
             raise exception.RecordUnusable(path=path, reason='it is missing')
         return None
-    except (OSError, ValueError, TypeError, RecursionError) as e:
+    except (OSError, ValueError) as e:
+        raise exception.RecordUnusable(path=path, reason=str(e))
+    return parse(text, path)
+
+
+def parse(text, path):
+    """Return the Record that Record.text() wrote.
+
+    :param path: where it was, for errors
+    :raises: RecordUnusable
+    """
+    try:
+        record = Record(**json.loads(text))
+    except (ValueError, TypeError, RecursionError) as e:
         raise exception.RecordUnusable(path=path, reason=str(e))
     if record.format != FORMAT:
         raise exception.RecordUnusable(

@@ -31,16 +31,12 @@ USED = {
         'add_traits',
         'remove_traits'),
     'nova.compute.task_states': (
-        'REBUILD_SPAWNING',
-        'RESIZE_FINISH',
-        'SHELVING'),
+        'REBUILD_SPAWNING', 'RESIZE_FINISH', 'RESIZE_REVERTING', 'SHELVING'),
     'nova.compute.utils': (
         'EventReporter(context, event_name, host)',
         'convert_mb_to_ceil_gb(mb_value)'),
     'nova.compute.vm_states': (
-        'BUILDING',
-        'RESIZED',
-        'SHELVED_OFFLOADED'),
+        'BUILDING', 'RESIZED', 'SHELVED_OFFLOADED'),
     'nova.conf': (
         'CONF',),
     'nova.conf.CONF': (
@@ -48,6 +44,7 @@ USED = {
         'host',
         'image_cache.remove_unused_base_images',
         'instances_path',
+        'libvirt.images_rbd_pool',
         'libvirt.images_type',
         'libvirt.inject_partition',
         'libvirt.virt_type',
@@ -135,6 +132,15 @@ USED = {
         'multiplier_config)',),
     'nova.scheduler.weights': (
         'BaseHostWeigher',),
+    'nova.storage.rbd_utils': (
+        'RADOSClient(driver)',
+        'RBDVolumeProxy(driver, name, read_only=)',
+        'RbdProxy()'),
+    'nova.storage.rbd_utils.RBDDriver': (
+        'cleanup_volumes(filter_fn)',
+        'destroy_volume(volume)',
+        'exists(name)',
+        'get_fsid()'),
     'nova.utils': (
         'SM_IMAGE_PROP_PREFIX',),
     'nova.virt.configdrive': (
@@ -222,7 +228,17 @@ USED = {
         'path',
         'preallocate',
         'resolve_driver_format()'),
+    'nova.virt.libvirt.imagebackend': (
+        'Rbd(disk_name=, instance=, path=)',),
+    'nova.virt.libvirt.imagebackend.Rbd': (
+        '_get_parent_pool(context, base_image_id, fsid)',
+        'clone(context, image_id_or_uri)',
+        'driver',
+        'flatten()',
+        'get_disk_size(name)',
+        'resize_image(size)'),
     'nova.virt.libvirt.utils': (
+        'RESIZE_SNAPSHOT_NAME',
         'copy_image(src, dest, host=, receive=)',
         'get_arch(image_meta)',
         'get_instance_path(instance)',

@@ -36,6 +36,7 @@ from nova_flexmem.build import builder
 from nova_flexmem.build import renew
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
+from nova_flexmem.host import ceph
 from nova_flexmem.host import preflight
 from nova_flexmem import process
 from nova_flexmem.publish import archive
@@ -129,9 +130,10 @@ def _check(conf, key):
     return bootfiles.folder(store, bootfiles.ensure(store, key))
 
 
-def _preflight(conf, virt_type=None):
+def _preflight(conf, virt_type=None, storage=None):
     return [dataclasses.asdict(finding)
-            for finding in preflight.check(conf, virt_type)]
+            for finding in preflight.check(
+                conf, virt_type, storage and ceph.Ceph(**storage))]
 
 
 #: What a worker can do, by name.

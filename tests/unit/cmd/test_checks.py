@@ -142,9 +142,17 @@ class ConfigurationTest(ChecksTest):
             text.replace('[flexmem]', '[elsewhere]')))
 
     def test_disks_that_are_not_files(self):
-        for images_type in ('lvm', 'rbd'):
+        for images_type in ('lvm', 'ploop'):
             self.assert_failure('qcow2', self.check(
                 f'{LINES}[libvirt]\nimages_type = {images_type}'))
+
+    def test_disks_in_ceph(self):
+        text = f'{LINES}[libvirt]\nimages_type = rbd\n'
+        self.assert_warning('ensure_libvirt_rbd_instance_dir_cleanup',
+                            self.check(text))
+        self.assert_success(self.check(
+            f'{text}[workarounds]\n'
+            'ensure_libvirt_rbd_instance_dir_cleanup = true'))
 
     def test_another_hypervisor(self):
         self.assert_failure('virt_type', self.check(
@@ -173,7 +181,8 @@ class HostTest(ChecksTest):
         self._findings = findings
         return self.checks()._check_host()
 
-    def _preflight(self, conf, virt_type):
+    def _preflight(self, conf, virt_type, storage):
+        self.storage = storage
         self.assertEqual('kvm', virt_type)
         basestore.Store(conf.flexmem.store_path)
         if self._findings == (_ENDED,):
@@ -185,6 +194,7 @@ class HostTest(ChecksTest):
                             preflight.Finding('two', True, 'seen too'))
         self.assert_success(result)
         self.assertEqual('seen; seen too', result.details)
+        self.assertIsNone(self.storage)
 
     def test_unfit(self):
         result = self.check(preflight.Finding('one', True, 'seen'),

@@ -17,6 +17,7 @@ import testtools
 
 from nova_flexmem import exception
 from nova_flexmem.guest import domain
+from nova_flexmem.guest import xmledit
 from tests.unit.guest import test_golden
 
 BOOT = test_golden.BOOT
@@ -271,6 +272,16 @@ class RefusalTest(testtools.TestCase):
             self._refused('of type network',
                           STOCK.replace('type="file"', 'type="network"'),
                           writes=writes)
+
+    def test_root_disk_in_ceph(self):
+        stock = STOCK.replace('type="file"', 'type="network"')
+        for protocol in ('nbd', 'iscsi'):
+            self._refused('of type network', stock.replace(
+                '<source file=', f'<source protocol="{protocol}" name='))
+        root = xmledit.parse(domain.transform(stock.replace(
+            '<source file=', '<source protocol="rbd" name='), BOOT))
+        self.assertEqual(domain.DELTA_SERIAL, root.xpath(
+            'string(devices/disk[source/@protocol="rbd"]/serial)'))
 
     def test_root_disk_on_a_bus_the_initramfs_has_no_driver_for(self):
         for bus in ('sata', 'ide', 'usb'):

@@ -64,6 +64,16 @@ class AttachBaseTest(testtools.TestCase):
         self.assertEqual([config_drive, '/store/root.pmem'],
                          root.xpath('devices/disk/source/@file'))
 
+    def test_a_root_disk_in_ceph_that_there_is_none_of_goes(self):
+        stock = read('pc.stock.xml')
+        path = etree.fromstring(stock).xpath(
+            'string(devices/disk/source/@file)')
+        stock = stock.replace(f'file=\'{path}\'', 'name="vms/uuid_disk"')
+        stock = stock.replace(f'file="{path}"', 'name="vms/uuid_disk"')
+        self.assertIn('vms/uuid_disk', stock)
+        root = self.attach(stock, missing_disk='vms/uuid_disk')
+        self.assertEqual([], root.xpath('devices/disk/source/@name'))
+
     def test_it_takes_a_free_name(self):
         stock = read('q35.stock.xml')
         taken = etree.fromstring(stock).xpath('devices/disk/target/@dev')

@@ -14,8 +14,10 @@ import os
 import shutil
 import subprocess
 
+from nova.compute import provider_tree
 from nova.compute import task_states
 from nova import exception as nova_exception
+from oslo_utils import uuidutils
 
 from nova_flexmem import exception
 from nova_flexmem.virt import layered
@@ -264,29 +266,24 @@ class SnapshotTest(driver_test.DriverTest):
 class HostTest(driver_test.DriverTest):
 
     def test_trait(self):
-        class Tree:
-            def __init__(self):
-                self.traits = set()
-
-            def add_traits(self, _name, trait):
-                self.traits.add(trait)
-
-            def remove_traits(self, _name, trait):
-                self.traits.discard(trait)
-
-        tree = Tree()
+        tree = provider_tree.ProviderTree()
+        tree.new_root('node', uuidutils.generate_uuid())
         self.stub_out('nova.virt.libvirt.LibvirtDriver.update_provider_tree',
                       lambda *_args: None)
         for fit, traits in ((True, {layered.TRAIT}), (False, set())):
             self.set_fit(fit)
             self.driver.update_provider_tree(tree, 'node')
-            self.assertEqual(traits, tree.traits)
+            self.assertEqual(traits, tree.data('node').traits)
 
     def test_disk_that_is_reserved(self):
         self.stub_out('nova.virt.libvirt.LibvirtDriver'
                       '._get_disk_size_reserved_for_image_cache', lambda _: 7)
         self.assertEqual(
             8, self.driver._get_disk_size_reserved_for_image_cache())
+        # DISK_GB is that of the pool then
+        self.flags(images_type='rbd', group='libvirt')
+        self.assertEqual(
+            7, self.driver._get_disk_size_reserved_for_image_cache())
 
     def test_deletion_gives_the_base_back(self):
         instance = self.spawned()

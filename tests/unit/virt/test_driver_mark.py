@@ -169,7 +169,7 @@ class StaleMarkTest(driver_test.DriverTest):
         self.assert_stock(self.marked(image_ref=''))
 
     def test_of_disks_elsewhere(self):
-        self.flags(images_type='rbd', group='libvirt')
+        self.flags(images_type='lvm', group='libvirt')
         instance = self.marked()
         self.assertIsNone(self.driver._record(instance))
         self.assertNotIn(layered.SYSTEM_KEY, instance.system_metadata)

@@ -134,10 +134,10 @@ class EligibilityTest(testtools.TestCase):
             self.check(numa_topology=topology(pagesize))
 
     def test_what_the_host_is_set_to(self):
-        for images_type in ('qcow2', 'raw', 'flat', 'default'):
+        for images_type in ('qcow2', 'raw', 'flat', 'default', 'rbd'):
             self.conf.set_override('images_type', images_type, 'libvirt')
             self.check()
-        for images_type in ('rbd', 'lvm'):
+        for images_type in ('lvm', 'ploop'):
             self.conf.set_override('images_type', images_type, 'libvirt')
             self.assert_refused(images_type)
         self.conf.clear_override('images_type', 'libvirt')

@@ -90,7 +90,8 @@ class RecordTest(MovableTest):
 class SourceTest(MovableTest):
 
     def data(self, offered=True, **fields):
-        data = objects.LibvirtLiveMigrateData(**fields)
+        data = objects.LibvirtLiveMigrateData(
+            **{'image_type': 'flat'} | fields)
         if offered:
             migratedata.offer(data)
         return data
@@ -151,6 +152,11 @@ class SourceTest(MovableTest):
     def test_ram_in_files_at_the_destination(self):
         self.assert_refused('file_backed_memory', self.running(), self.data(
             dst_wants_file_backed_memory=True))
+
+    def test_root_disks_of_another_kind_at_the_destination(self):
+        self.assert_refused('images_type=rbd', self.running(),
+                            self.data(image_type='rbd'))
+        self.check(self.running(), self.data(image_type='qcow2'))
 
     def test_libvirt_is_away(self):
         instance = self.running()

@@ -17,6 +17,7 @@ import fixtures
 import testtools
 
 from nova_flexmem import exception
+from nova_flexmem.host import ceph
 from nova_flexmem.host import preflight
 from nova_flexmem.virt import readiness
 from nova_flexmem.virt import worker
@@ -46,6 +47,14 @@ class ReadinessTest(testtools.TestCase):
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def test_a_ceph_is_checked_too(self):
+        storage = ceph.Ceph(pool='vms', conf='', user='nova', secret=None,
+                            timeout_s=5, uri='')
+        self.answers = [[_FIT]]
+        readiness.Readiness(_GROUP, 'qemu', storage)._check()
+        [(_task, arguments)] = self.asked
+        self.assertEqual(storage, ceph.Ceph(**arguments['storage']))
 
     def pauses(self, *answers):
         """Return how long the pauses after answers of the worker are."""

@@ -41,6 +41,11 @@ def info(path, disk_format):
         check=True, stdout=subprocess.PIPE).stdout)
 
 
+def provide(disk, size_bytes, snapshot=None):
+    # in files the record is written down by whoever has the disk made
+    return rootdisk.provide(disk, size_bytes, None, snapshot)
+
+
 class RootDiskTest(testtools.TestCase):
 
     def setUp(self):
@@ -81,7 +86,7 @@ class RootDiskTest(testtools.TestCase):
     def test_of_the_format_that_the_host_has(self):
         for kind, disk_format in KINDS:
             backend = self.backend(kind)
-            self.assertTrue(rootdisk.provide(
+            self.assertTrue(provide(
                 filedisk.FileDisk(self.instance, backend), 512 * MIB))
             self.assert_delta(disk_format, 512 * MIB)
             # and another nova-compute takes it for what it is
@@ -90,11 +95,11 @@ class RootDiskTest(testtools.TestCase):
 
     def test_one_that_is_there_grows_and_keeps_its_content(self):
         for kind, disk_format in KINDS:
-            rootdisk.provide(self.disk(kind), 512 * MIB)
-            self.assertFalse(rootdisk.provide(self.disk(kind), 600 * MIB))
+            provide(self.disk(kind), 512 * MIB)
+            self.assertFalse(provide(self.disk(kind), 600 * MIB))
             self.assert_delta(disk_format, 600 * MIB)
             # a smaller flavor never cuts it
-            self.assertFalse(rootdisk.provide(self.disk(kind), 128 * MIB))
+            self.assertFalse(provide(self.disk(kind), 128 * MIB))
             self.assert_delta(disk_format, 600 * MIB)
             self.remove()
 
@@ -102,12 +107,12 @@ class RootDiskTest(testtools.TestCase):
         for name in ('disk.raw', 'disk.ready'):
             with open(os.path.join(self.folder, name), 'w') as f:
                 f.write('torn')
-        rootdisk.provide(self.disk(imagebackend.Qcow2), 512 * MIB)
+        provide(self.disk(imagebackend.Qcow2), 512 * MIB)
         self.assert_delta('qcow2', 512 * MIB)
         self.assertNotIn('disk.raw', os.listdir(self.folder))
 
     def test_one_that_fails_leaves_nothing(self):
-        self.assertRaises(exception.ProgramFailed, rootdisk.provide,
+        self.assertRaises(exception.ProgramFailed, provide,
                           self.disk(imagebackend.Qcow2), 1)
         self.assertFalse([name for name in os.listdir(self.folder)
                           if name.startswith('disk') and
@@ -124,8 +129,8 @@ class RootDiskTest(testtools.TestCase):
                                          ':/sbin:/usr/sbin'})
         subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2',
                         raw, snapshot], check=True)
-        rootdisk.provide(self.disk(imagebackend.Flat), 512 * MIB,
-                         contextlib.nullcontext(snapshot))
+        provide(self.disk(imagebackend.Flat), 512 * MIB,
+                contextlib.nullcontext(snapshot))
         self.assert_delta('raw', 512 * MIB)
         kept = subprocess.run(
             ['/sbin/debugfs', '-R', 'cat kept', self.path], check=True,
@@ -148,10 +153,10 @@ class RootDiskTest(testtools.TestCase):
         return snapshot
 
     def test_from_a_host_with_raw_disks(self):
-        rootdisk.provide(self.disk(imagebackend.Flat), 512 * MIB,
-                         contextlib.nullcontext(self.hostile_snapshot()))
+        provide(self.disk(imagebackend.Flat), 512 * MIB,
+                contextlib.nullcontext(self.hostile_snapshot()))
         for size in (512 * MIB, 600 * MIB):  # as moved, and as grown later
-            self.assertFalse(rootdisk.provide(
+            self.assertFalse(provide(
                 self.disk(imagebackend.Qcow2), size))
             found = info(self.path, 'qcow2')
             self.assertNotIn('backing-filename', found)
@@ -171,11 +176,11 @@ class RootDiskTest(testtools.TestCase):
     def test_a_snapshot_that_begins_like_another_format(self):
         snapshot = self.hostile_snapshot()
         for kind, disk_format in KINDS:
-            rootdisk.provide(self.disk(kind), 512 * MIB,
-                             contextlib.nullcontext(snapshot))
+            provide(self.disk(kind), 512 * MIB,
+                    contextlib.nullcontext(snapshot))
             self.assertNotIn('backing-filename', info(self.path, disk_format))
             self.assertEqual(disk_format, self.backend(kind).driver_format)
-            self.assertFalse(rootdisk.provide(self.disk(kind), 600 * MIB))
+            self.assertFalse(provide(self.disk(kind), 600 * MIB))
             self.assertEqual(600 * MIB,
                              info(self.path, disk_format)['virtual-size'])
             self.remove()
@@ -186,8 +191,8 @@ class RootDiskTest(testtools.TestCase):
                         '80G'], check=True)
         for kind, disk_format in KINDS:
             for size_gib in (80, 100):
-                rootdisk.provide(self.disk(kind), size_gib << 30,
-                                 contextlib.nullcontext(snapshot))
+                provide(self.disk(kind), size_gib << 30,
+                        contextlib.nullcontext(snapshot))
                 self.assertEqual(size_gib << 30, info(
                     self.path, disk_format)['virtual-size'])
             self.remove()
@@ -197,14 +202,14 @@ class RootDiskTest(testtools.TestCase):
         subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', snapshot,
                         '1G'], check=True)
         self.assertRaises(
-            nova_exception.FlavorDiskSmallerThanImage, rootdisk.provide,
+            nova_exception.FlavorDiskSmallerThanImage, provide,
             self.disk(imagebackend.Qcow2), 512 * MIB,
             contextlib.nullcontext(snapshot))
         subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-b',
                         '/etc/hostname', '-F', 'raw', snapshot, '64M'],
                        check=True)
         self.assertRaises(
-            exception.ImageRefused, rootdisk.provide,
+            exception.ImageRefused, provide,
             self.disk(imagebackend.Qcow2), 512 * MIB,
             contextlib.nullcontext(snapshot))
         self.assertFalse(os.path.exists(self.path))
