@@ -1,6 +1,6 @@
 # Each target sets up what it needs; nothing has to be installed first.
 
-SUITES ?= static docs unit functional lifecycle upgrade cloud
+SUITES ?= static docs unit functional lifecycle upgrade cloud ceph
 
 # Of make drills: which, a regular expression, and more for tests.drills
 DRILLS ?=
@@ -20,7 +20,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test nova-test test-releases upgrade-test flavor-test long-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test ceph-test nova-test test-releases upgrade-test flavor-test long-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -29,6 +29,7 @@ help:
 	@echo 'make test       all checks and tests that this machine can run'
 	@echo '                (a part: make test SUITES="unit"; all: $(SUITES))'
 	@echo 'make cloud-test all tests of a cloud with two hosts on this machine'
+	@echo 'make ceph-test  all tests with root disks in a Ceph on this machine'
 	@echo 'make nova-test  the tests of its libvirt driver that come with Nova, on'
 	@echo '                the FlexMem driver'
 	@echo 'make test-releases'
@@ -62,12 +63,16 @@ demo:
 endif
 
 test:
-	@tools/setup.sh demo test cloud
+	@tools/setup.sh demo test cloud ceph
 	@tools/test.sh $(SUITES)
 
 cloud-test:
-	@tools/setup.sh demo test cloud
+	@tools/setup.sh demo test cloud ceph
 	@tools/test.sh cloud-all
+
+ceph-test:
+	@tools/setup.sh demo test ceph
+	@tools/test.sh ceph-all lifecycle-ceph
 
 nova-test:
 	@tools/setup.sh demo test
@@ -82,7 +87,7 @@ upgrade-test:
 	.venv/bin/python -m tests.upgrade $(UPGRADES)
 
 long-test:
-	@tools/setup.sh demo test cloud
+	@tools/setup.sh demo test cloud ceph
 	@tools/test.sh functional-long lifecycle-long cloud-long
 
 flavor-test:

@@ -12,7 +12,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# Usage: tools/setup.sh PROFILE...      (profiles: demo, test, cloud,
+# Usage: tools/setup.sh PROFILE...      (profiles: demo, test, cloud, ceph,
 #                                      drills, fuzz)
 #
 # Installs what bindep.txt lists for the profiles and is missing, and makes
@@ -131,6 +131,18 @@ install_nova_flexmem() {
     pip_install "${wanted[@]}"
 }
 
+link_ceph_bindings() {
+    # They come with the distribution alone, as a file each that needs no other
+    local suffix name folder
+    suffix=$($PYTHON -c 'import sysconfig
+print(sysconfig.get_config_var("EXT_SUFFIX"))')
+    folder=$(.venv/bin/python -c 'import sysconfig
+print(sysconfig.get_path("platlib"))')
+    for name in rados rbd; do
+        ln -sf "/usr/lib/python3/dist-packages/$name$suffix" "$folder/"
+    done
+}
+
 ready() {
     local profile
     for profile in "$@"; do
@@ -143,7 +155,7 @@ ready() {
 main() {
     local profile missing
     [[ $# -gt 0 ]] ||
-        die "usage: tools/setup.sh demo|test|cloud|drills|fuzz..."
+        die "usage: tools/setup.sh demo|test|cloud|ceph|drills|fuzz..."
     [[ $(uname -m) == x86_64 ]] || die "$(uname -m) is not supported: x86_64"
     if ! $PYTHON -c 'import ensurepip, venv' 2> /dev/null; then
         install_packages python3-venv
@@ -156,6 +168,9 @@ main() {
     if [[ $missing ]]; then
         # shellcheck disable=SC2086 # one word each
         install_packages $missing
+    fi
+    if [[ " $* " == *' ceph '* ]]; then
+        link_ceph_bindings
     fi
     # The demo's images are made from the sources that apt has lists of
     if [[ -d /var/lib/apt && $EUID == 0 ]]; then

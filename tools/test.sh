@@ -15,7 +15,8 @@
 # Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
 #                                functional-long, lifecycle,
 #                                lifecycle-long, upgrade, cloud, cloud-all,
-#                                cloud-long, memory, nova)
+#                                cloud-long, ceph, ceph-all, lifecycle-ceph,
+#                                memory, nova)
 #
 # Runs every suite named, also after one failed, and closes with the time that
 # each took and the count of tests that the runner recorded. Suites run beside
@@ -113,6 +114,28 @@ run_cloud-all() {
 
 run_cloud-long() {
     cloud_tests cloud-long --include-list tests/cloud/long.txt
+}
+
+# Root disks and records in a real Ceph, without guests
+run_ceph() {
+    ceph_tests ceph --exclude-regex test_killed
+}
+
+run_ceph-all() {
+    ceph_tests ceph-all
+}
+
+# Usage: ceph_tests SUITE ARGUMENT...
+ceph_tests() {
+    local repository="$RESULTS/tests/$1"
+    mkdir "$repository"
+    stestr --repo-url "$repository" --test-path tests/ceph run --serial \
+        "${@:2}"
+}
+
+# Guests with root disks in a real Ceph
+run_lifecycle-ceph() {
+    guest_tests lifecycle-ceph lifecycle --serial test_rbd
 }
 
 cloud_tests() {

@@ -110,6 +110,8 @@ class NovaTestCase(servers.Servers,
 
     :cvar compute_driver: as the option of that name
     :cvar images_type: as the option [libvirt]images_type
+    :cvar image_format: that of the images that are in Glance
+    :cvar glance_class: takes the place of Nova's fixture of Glance
     :cvar own_store: whether each test begins with an empty base store
     :cvar flexmem: {option: value} of group [flexmem]
     :ivar builds: keys of the bases that were built during the test
@@ -122,6 +124,8 @@ class NovaTestCase(servers.Servers,
 
     compute_driver = 'flexmem.FlexMemDriver'
     images_type = 'default'
+    image_format = 'qcow2'
+    glance_class = services.Glance
     own_store = False
     flexmem: dict[str, object] = {}
     extra_specs = {'flexmem:policy': 'required',
@@ -137,7 +141,7 @@ class NovaTestCase(servers.Servers,
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.instances = os.path.join(self.folder, 'instances')
         os.mkdir(self.instances)
-        services.Glance.folder = self.folder
+        self.glance_class.folder = self.folder
         self._set_options()
         hook.extend_nova_virt()
         # privileged calls are made in this process
@@ -155,7 +159,7 @@ class NovaTestCase(servers.Servers,
     def _patch_nova(self):
         replaced = {
             **{f'nova.tests.fixtures.{name}': Nothing for name in _KEEPERS},
-            'nova.tests.fixtures.GlanceFixture': services.Glance,
+            'nova.tests.fixtures.GlanceFixture': self.glance_class,
             'nova.tests.fixtures.NeutronFixture': services.Neutron,
             'nova.tests.fixtures.CinderFixture': services.Cinder,
             'nova.virt.libvirt.host._ThreadingLibvirtEventHandler.start':
@@ -252,9 +256,9 @@ class NovaTestCase(servers.Servers,
                     domain.destroy()
                 domain.undefine()
 
-    def add_image(self, name, disk_format='qcow2', image_id=None,
-                  **properties):
+    def add_image(self, name, disk_format=None, image_id=None, **properties):
         """Put the witness into Glance under a name; returns the image's id."""
+        disk_format = disk_format or self.image_format
         built = guest_image.build(functional_harness.CACHE, name)
         return self.glance.add(getattr(built, disk_format), disk_format,
                                image_id, **properties)
