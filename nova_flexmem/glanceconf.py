@@ -37,6 +37,8 @@ def register_opts(conf):
     loading.register_session_conf_options(conf, GROUP)
     loading.register_adapter_conf_options(conf, GROUP)
     conf.set_default('service_type', 'image', group=GROUP)
+    # as Nova does
+    conf.set_default('valid_interfaces', ['internal', 'public'], group=GROUP)
     conf.set_default('timeout', _TIMEOUT_S, group=GROUP)
 
 
