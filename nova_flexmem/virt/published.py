@@ -205,12 +205,24 @@ class Published:
                                       archive.max_packed_bytes(base))
                 worker.call('unpack', self._group, path=path, folder=folder)
             store.publish(folder, key)
+        self._make_boot_files(store, key)
         LOG.info('Took base %(key)s of image %(image)s, built by %(host)s, in'
                  ' %(s).0f s', {
                      'key': key, 'image': image_id,
                      'host': image.properties.get(publication.HOST),
                      's': time.monotonic() - begun})
         return key
+
+    def _make_boot_files(self, store, key):
+        """Make those of this version, if the base has others.
+
+        :raises: BaseDamaged; the base is not kept then
+        """
+        try:
+            worker.call('check', self._group, key=key)
+        except exception.BaseDamaged:
+            store.remove(key)
+            raise
 
     def wait_uploads(self):
         """Wait until what this host publishes is in Glance."""

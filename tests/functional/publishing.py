@@ -20,6 +20,7 @@ from oslo_config import cfg
 
 from nova import exception as nova_exception
 
+from nova_flexmem.build import bootfiles
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.store import basestore
 from nova_flexmem.store import locks
@@ -46,19 +47,24 @@ class Host:
             conf.set_override(option, value, group='flexmem')
         self.store = basestore.Store(options['store_path'])
         self.builds = 0
-        self.published = published.Published(lambda: self.store, conf.flexmem,
+        self.group = conf.flexmem
+        self.published = published.Published(lambda: self.store, self.group,
                                              connect)
         test.patch(published, 'CONF', types.SimpleNamespace(host=name))
         self.published._claims = None
         self._name = name
         self._test = test
 
-    def build(self, scope='', content=None):
-        """Stand in for a build, which takes a guest and a minute."""
+    def build(self, scope='', **facts):
+        """Stand in for a build, which takes a guest and a minute.
+
+        :param facts: fields of the manifest that are to be other ones
+        """
         self.builds += 1
         folder = self._test.useFixture(fixtures.TempDir()).path
         made = test_archive.make_base(
-            folder, content or os.urandom(200_000), scope=scope)
+            folder, os.urandom(200_000), scope=scope,
+            **{'boot_id': bootfiles.boot_id()} | facts)
         with self.store.lock(locks.BUILD, made.key), \
                 self.store.build_folder(made.key) as build_folder:
             path = os.path.join(build_folder, made.key)

@@ -26,6 +26,7 @@ import testtools
 import zstandard
 
 from nova import exception as nova_exception
+from nova.virt import images
 
 from nova_flexmem import exception
 from nova_flexmem.publish import archive
@@ -34,8 +35,12 @@ from nova_flexmem.publish import glance as glance_module
 from nova_flexmem.publish import inventory
 from nova_flexmem.publish import publication
 from nova_flexmem.store import basefiles
+from nova_flexmem.virt import bases
+from nova_flexmem.virt import bring
 from nova_flexmem.virt import layered
 from nova_flexmem.virt import marks
+from nova_flexmem.virt import record
+from nova_flexmem.virt import worker
 from tests.functional import dying_builder
 from tests.functional import publishing
 from tests import glance_server
@@ -193,12 +198,85 @@ class PublishedTest(PublishedTestCase):
         raise exception.PublishFailed(reason='root.pmem is too large')
 
 
+class BasesTest(PublishedTestCase):
+    """The bases of two hosts' drivers; only builds and Nova are played."""
+
+    def setUp(self):
+        super().setUp()
+        self.image_id = self.need.image_id
+        self.image = {'disk_format': 'qcow2'} | publishing.IMAGE
+        self.instance = types.SimpleNamespace(
+            project_id='', trusted_certs=None, uuid=str(uuid.uuid4()),
+            system_metadata={})
+        self.patch(images, 'fetch', lambda _context, _id, path, _certs:
+                   open(path, 'x').close())
+        self.patch(bring, 'hosts_with', lambda *_args: [])
+        self.call = worker.call
+        self.patch(worker, 'call', self.play_build)
+        self.drivers = {host: bases.Bases(host.group, self, self.connect)
+                        for host in (self.a, self.b)}
+
+    def get(self, _context, image_id):
+        """Be Nova's image API."""
+        if self.image is None:
+            raise nova_exception.ImageNotFound(image_id=image_id)
+        return self.image
+
+    def play_build(self, task, group, **arguments):
+        if task != 'build':
+            return self.call(task, group, **arguments)
+        host, = (host for host in self.drivers if host.group is group)
+        base = host.build(arguments['scope'])
+        host.store.set_name(arguments['name'], base.key)
+        return {'key': base.key, 'new': True}
+
+    def of_image(self, host):
+        base = self.drivers[host].of_image(None, self.instance, self.image_id)
+        self.drivers[host]._published.wait_uploads()
+        return base
+
+    def test_built_by_one(self):
+        base = self.of_image(self.a)
+        self.assertEqual(base.key, self.of_image(self.b).key)
+        self.assertEqual((1, 0), (self.a.builds, self.b.builds))
+        # by name from now on, also without Glance
+        self.image = None
+        self.assertEqual(base.key, self.of_image(self.b).key)
+        self.assertEqual([f'{self.image_id}.auto'],
+                         self.b.store.names_of(base.key))
+
+    def test_the_image_is_gone(self):
+        base = self.of_image(self.a)
+        self.image = None
+        self.assertRaises(nova_exception.ImageNotFound, self.of_image, self.b)
+        self.instance.system_metadata[marks.SYSTEM_KEY] = self.image_id
+        self.assertEqual(base.key, self.of_image(self.b).key)
+        self.assertEqual(0, self.b.builds)
+
+    def test_the_base_of_a_delta(self):
+        base = self.of_image(self.a)
+        self.image = None
+        wanted = record.Record(
+            base.key, base.layout, self.image_id, base.manifest.image_sha256,
+            'nvdimm', 'disk', [], 'erofs')
+        self.assertEqual(base.key, self.drivers[self.b].of_record(
+            None, self.instance, wanted).key)
+        self.assertEqual(0, self.b.builds)
+
+    def test_switched_off(self):
+        driver = bases.Bases(self.b.group, self)
+        self.drivers[self.b] = driver
+        self.of_image(self.a)
+        driver.of_image(None, self.instance, self.image_id)
+        self.assertEqual(1, self.b.builds)
+
+
 class DamagedTest(PublishedTestCase):
     """Published bases that are not what they seem: none is taken."""
 
-    def forge(self, data=None, cut=0, drop=(), **properties):
+    def forge(self, data=None, cut=0, drop=(), facts=None, **properties):
         """Publish a base of which something is wrong."""
-        base = self.a.build()
+        base = self.a.build(**facts or {})
         path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'data')
         archive.pack(base, path)
         if data is not None:
@@ -207,10 +285,10 @@ class DamagedTest(PublishedTestCase):
         os.truncate(path, os.path.getsize(path) - cut)
         need = dataclasses.replace(
             self.need, image_hash=publishing.IMAGE['os_hash_value'])
-        facts = need.properties('a') | publication.of_base(
+        told = need.properties('a') | publication.of_base(
             base.manifest, archive.read_manifest(base)) | properties
         image = self.glance.create('forged', {
-            name: value for name, value in facts.items() if name not in drop})
+            name: value for name, value in told.items() if name not in drop})
         self.glance.upload(image.id, path)
         return base
 
@@ -269,6 +347,9 @@ class DamagedTest(PublishedTestCase):
                       {publication.IMAGE_HASH: 'b' * 128},
                       {publication.NEED: '0' * 32}):
             self.assert_not_taken(self.forge(**wrong), removed=False)
+
+    def test_boot_files_of_another_version_that_cannot_be_made_anew(self):
+        self.assert_not_taken(self.forge(facts={'boot_id': 'another'}))
 
     def test_another_root_filesystem_and_scope(self):
         for facts in ({'scope': 'another-project'},):
