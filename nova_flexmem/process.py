@@ -24,6 +24,7 @@ from oslo_concurrency import processutils
 from oslo_utils import units
 
 from nova_flexmem import exception
+from nova_flexmem import sandbox
 
 #: Time limit of a helper that writes a disk: a fixed part, and the least speed
 #: in bytes/s for the rest.
@@ -127,21 +128,25 @@ def _end(popen):
         popen.wait()
 
 
-def start(*argv, limits=Limits(), env=None, cwd=None):
+def start(*argv, limits=Limits(), env=None, cwd=None, files=None):
     """Start a program and talk to it over pipes.
 
     :param limits: the Limits of the program
     :param env: more environment variables, a dict
     :param cwd: its working directory
+    :param files: (paths that it may read, paths that it may change), limits
+        that the host's kernel may not have, see sandbox; None: no limit
     :returns: a subprocess.Popen with text pipes; the caller ends the program
     :raises: ProgramFailed if the program cannot be started
     """
     try:
         return subprocess.Popen(
-            [*_GUARD, *_prlimit(limits), *argv], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            errors='replace', env=environment(**(env or {})), cwd=cwd,
-            bufsize=1, start_new_session=True)
+            [*_GUARD, *_prlimit(limits),
+             *(sandbox.command(*files) if files else ()), *argv],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, errors='replace',
+            env=environment(**(env or {})), cwd=cwd, bufsize=1,
+            start_new_session=True)
     except OSError as e:
         raise exception.ProgramFailed(program=argv[0], reason=str(e))
 

@@ -19,8 +19,10 @@ leave out files that are private to this user.
 
 import contextlib
 import ctypes
+import json
 import os
 import stat
+import sys
 
 #: System calls of all architectures, and prctl(2)'s PR_SET_NO_NEW_PRIVS.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -108,7 +110,7 @@ def enter(read, write):
 
     The system's programs stay usable, and what any user may read in /etc.
 
-    :param read: paths that may be read; those that are missing do not count
+    :param read: paths that may be read and run; missing ones do not count
     :param write: paths that may be changed, without running what is there
     :returns: whether it is limited
     :raises: OSError
@@ -116,7 +118,7 @@ def enter(read, write):
     if problem():
         return False
     rules = {**_SYSTEM, _CHANGE: write}
-    rules[_READ] += (*public('/etc'), *read)
+    rules[_RUN] += (*public('/etc'), *read)
     files, *others = handled(abi())
     attributes = (ctypes.c_uint64 * (1 + len(others)))(files, *others)
     ruleset = _call(_CREATE_RULESET, attributes,
@@ -130,6 +132,25 @@ def enter(read, write):
     _call(_RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
     return True
+
+
+def command(read, write):
+    """Return the words before a command that have it run limited.
+
+    :param read: as enter() takes it
+    :param write: as enter() takes it
+    """
+    # this file alone is loaded, which takes little time
+    return (sys.executable, '-I', '-S', __file__,
+            json.dumps([[*read], [*write]]))
+
+
+def _main():
+    enter(*json.loads(sys.argv[1]))
+    try:
+        os.execvp(sys.argv[2], sys.argv[2:])
+    except OSError as e:
+        sys.exit(f'{sys.argv[2]}: {e.strerror}')
 
 
 def _allow(ruleset, path, rights):
@@ -155,3 +176,7 @@ def _call(number, *arguments):
         code = ctypes.get_errno()
         raise OSError(code, f'Landlock: {os.strerror(code)}')
     return result
+
+
+if __name__ == '__main__':
+    _main()

@@ -81,7 +81,7 @@ def take(store, raw, image, folder):
             store.folder('appliance'), drives, timeout_s=_TIMEOUT_S,
             file_size_bytes=_MAX_INITRD_BYTES) as a:
         tree = operating_system.mount(
-            a, operating_system.find(a, image), folder)
+            a, operating_system.find(a, image), os.path.dirname(raw))
         kernel, args, initrd = first_entry(
             '\n'.join(map(tree.read_text, grub.MENUS)), image)
         return Direct(

@@ -183,7 +183,8 @@ class _Flattening:
         with appliance_module.Appliance(
                 home, drives, timeout_s=self.options.timeout_s,
                 file_size_bytes=2 * max(
-                    self.size_bytes, self.delta.virtual_size_bytes)) as a:
+                    self.size_bytes, self.delta.virtual_size_bytes),
+                below=(self.image.path, self.delta.path)) as a:
             merger = merger_module.Merger(a, program, drives[1],
                                           self.delta.path,
                                           self.options.direct_paths)

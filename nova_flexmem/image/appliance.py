@@ -85,18 +85,19 @@ class Appliance:
         are read-only, and to its own, is beside the first meanwhile
     :param timeout_s: seconds that it may live
     :param file_size_bytes: the largest file it may write on the host
+    :param below: paths of backing files of its disks
     """
 
-    def __init__(self, home, drives, *, timeout_s, file_size_bytes):
+    def __init__(self, home, drives, *, timeout_s, file_size_bytes, below=()):
         self._home = home
         self._drives = drives
+        self._below = below
         self._tmp = os.path.dirname(drives[0].path)
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._limits = process.Limits(
             address_space_bytes=16 * units.Gi,
-            # supermin's own disk image is 4 GiB, sparse
-            file_size_bytes=max(file_size_bytes, 5 * units.Gi),
+            file_size_bytes=max(file_size_bytes, 5 * units.Gi),  # overlays
             cpu_s=int(timeout_s) * 4)
         self._marker = uuid.uuid4().hex
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -121,14 +122,13 @@ class Appliance:
         # of this start; readers of an earlier one may not be done yet
         self._lines = queue.Queue()
         self._errors = collections.deque(maxlen=20)
-        # for sockets, whose paths must be short; libguestfs leaves its folder
-        # there if it is killed
-        self._sockets = tempfile.TemporaryDirectory(
+        # short, as paths of sockets must be; what is killed leaves files
+        self._own = tempfile.TemporaryDirectory(
             prefix='flexmem-', ignore_cleanup_errors=True)
-        environment = supermin.environment(self._home, self._tmp)
         self._popen = process.start(
-            'guestfish', limits=self._limits,
-            env=environment | {'XDG_RUNTIME_DIR': self._sockets.name})
+            'guestfish', limits=self._limits, env=supermin.environment(
+                self._home, self._tmp, self._own.name),
+            files=self._files())
         self._readers = [
             threading.Thread(target=_read_output, daemon=True,
                              args=(self._popen.stdout, self._lines)),
@@ -159,6 +159,13 @@ class Appliance:
             raise
         self._end()
         return False
+
+    def _files(self):
+        """Return what it may read and what it may change, two lists."""
+        read, write = supermin.make(self._home, self._tmp, self._timeout_s)
+        for drive in self._drives:
+            (read if drive.readonly else write).append(drive.path)
+        return [*read, *self._below], [*write, self._own.name]
 
     def __exit__(self, exc_type, exc, traceback):
         if exc_type is None:
@@ -228,7 +235,7 @@ class Appliance:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
-        self._sockets.cleanup()
+        self._own.cleanup()
 
 
 def _read_output(stream, lines):

@@ -26,9 +26,13 @@ import uuid
 from nova_flexmem import accel
 from nova_flexmem import exception
 from nova_flexmem import files
+from nova_flexmem import process
 
 #: Packages the appliance needs beyond libguestfs's own choice.
 _PACKAGES = ('erofs-utils',)
+
+#: The file by which libguestfs knows an appliance that it need not make.
+_FIXED = 'README.fixed'
 
 #: What it takes with Debian 12, and more than it writes at once when it runs.
 _MADE_BYTES, _LITTLE_BYTES = 400 << 20, 4 << 20
@@ -39,10 +43,12 @@ _SYSTEM_APPLIANCE = ('/usr/lib/*-linux-gnu/guestfs/supermin.d',
                      '/usr/lib/guestfs/supermin.d')
 
 
-def environment(home, tmp):
+def environment(home, tmp, own):
     """Return guestfish's environment; sets up the appliance's parts in home.
 
     :param tmp: a folder for its temporary files
+    :param own: a folder with a short path, for its sockets, and for what it
+        finds out about QEMU
     :raises: ProgramFailed if libguestfs is not installed
     """
     system = next((folder for pattern in _SYSTEM_APPLIANCE
@@ -59,10 +65,46 @@ def environment(home, tmp):
     return {'LIBGUESTFS_BACKEND': 'direct',
             'LIBGUESTFS_BACKEND_SETTINGS':
                 '' if accel.kvm_works() else 'force_tcg',
-            'LIBGUESTFS_PATH': home,
-            'LIBGUESTFS_CACHEDIR': os.path.join(home, 'cache'),
+            'LIBGUESTFS_PATH': _made(home),
+            'LIBGUESTFS_CACHEDIR': own,
             'LIBGUESTFS_TMPDIR': tmp,
-            'TMPDIR': tmp}  # supermin's
+            'TMPDIR': tmp,  # QEMU's
+            'XDG_RUNTIME_DIR': own}
+
+
+def make(home, tmp, timeout_s):
+    """Make the appliance, unless it is up to date.
+
+    guestfish could do that, but reads images, and so must not be able to
+    change what later builds use.
+
+    :param tmp: a folder for temporary files
+    :returns: (paths that guestfish has to read, paths that it has to change)
+    :raises: ProgramFailed
+    """
+    cache = os.path.dirname(_made(home))
+    os.makedirs(cache, 0o755, exist_ok=True)
+    # as libguestfs does it
+    process.run('supermin', '--build', '--if-newer', '--lock',
+                os.path.join(cache, 'lock'), '--copy-kernel', '-f', 'ext2',
+                '--host-cpu', 'x86_64', os.path.join(home, 'supermin.d'), '-o',
+                _made(home), timeout_s=timeout_s, env={'TMPDIR': tmp})
+    # another build may make it anew meanwhile
+    with contextlib.suppress(FileNotFoundError):
+        with open(os.path.join(_made(home), _FIXED), 'w', encoding='ascii'):
+            pass
+        # supermin goes by the time of the oldest one, and gives the kernel
+        # that of the host's
+        for name in os.listdir(_made(home)):
+            os.utime(os.path.join(_made(home), name))
+    # root's libguestfs has its sockets there, whatever it is told
+    sockets = ['/tmp'] if os.geteuid() == 0 else []
+    return [_made(home)], [tmp, *sockets]
+
+
+def _made(home):
+    return os.path.join(home, 'cache', f'.guestfs-{os.geteuid()}',
+                        'appliance.d')
 
 
 def add_packages(home, name, packages):

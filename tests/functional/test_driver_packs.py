@@ -61,7 +61,7 @@ class DriverPackTest(harness.GuestTestCase):
         drive = appliance.Drive(path, 'qcow2', False, 'image')
         with appliance.Appliance(
                 cls.store.folder('appliance'), [drive], timeout_s=900,
-                file_size_bytes=units.Gi) as a:
+                file_size_bytes=units.Gi, below=(below,)) as a:
             a.command('mount', '/dev/sda3', '/')
             status = '\n'.join(a.shell(_TAKE_AWAY))
             a.command('tar-out', '/taken', taken)

@@ -182,7 +182,7 @@ class LayersTestCase(harness.GuestTestCase):
             drive = appliance.Drive(path, 'qcow2', False, 'image')
             with appliance.Appliance(
                     cls.store.folder('appliance'), [drive], timeout_s=900,
-                    file_size_bytes=units.Gi) as a:
+                    file_size_bytes=units.Gi, below=(below,)) as a:
                 a.command('mount', '/dev/sda3', '/')
                 a.shell(_MAKE_LAYERS)
             return path

@@ -78,7 +78,9 @@ class FlattenTest(diskimages.DiskImagesTestCase):
         self.patch(flatten.appliance_module, 'Appliance', self.appliance)
 
     @contextlib.contextmanager
-    def appliance(self, _home, drives, timeout_s, file_size_bytes):
+    def appliance(self, _home, drives, timeout_s, file_size_bytes, below):
+        # its disks lie on these
+        self.assertEqual((self.image, self.delta), below)
         self.running = Appliance(drives, self.answers, self.programs)
         yield self.running
         self.meanwhile()

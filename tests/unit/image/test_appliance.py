@@ -19,6 +19,7 @@ import testtools
 
 from nova_flexmem import exception
 from nova_flexmem.image import appliance
+from nova_flexmem import sandbox
 
 #: Answers as guestfish does; each start takes a line of the file "orders".
 _GUESTFISH = """\
@@ -44,6 +45,11 @@ class ApplianceTest(testtools.TestCase):
         self.useFixture(fixtures.MockPatchObject(
             appliance.supermin, 'environment',
             return_value={'PATH': self.path}))
+        self.useFixture(fixtures.MockPatchObject(
+            appliance.supermin, 'make',
+            side_effect=lambda *_args: ([], [self.folder])))
+        # its programs; what may be changed may not be run
+        self.below = (self.folder,)
 
     def program(self, name, script):
         """Have another program for one that is run."""
@@ -56,7 +62,28 @@ class ApplianceTest(testtools.TestCase):
         drives = [appliance.Drive(f'/{label}', 'raw', True, label)
                   for label in ('one', 'two')]
         return appliance.Appliance(self.folder, drives, timeout_s=60,
-                                   file_size_bytes=1)
+                                   file_size_bytes=1, below=self.below)
+
+
+class SandboxTest(ApplianceTest):
+
+    def test_a_base_of_others(self):
+        if sandbox.problem():
+            self.skipTest(sandbox.problem())
+        other = os.path.join(self.useFixture(fixtures.TempDir()).path, 'base')
+        with open(other, 'w') as f:
+            f.write('theirs')
+        self.program('guestfish', f"""\
+#!/bin/sh
+read -r line
+echo ours >> {other}
+echo "libguestfs: error: $(cat {other} 2>&1)" >&2
+""")
+        e = self.assertRaises(exception.ProgramFailed,
+                              self.appliance().__enter__)
+        self.assertIn(f'{other}: Permission denied', str(e))
+        with open(other) as f:
+            self.assertEqual('theirs', f.read())
 
 
 class ErrorsTest(ApplianceTest):

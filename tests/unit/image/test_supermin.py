@@ -43,7 +43,7 @@ class PartsTest(testtools.TestCase):
 
     def linked(self):
         """Return {name: target} of the links that a start leaves."""
-        supermin.environment(self.home, '/tmp')
+        supermin.environment(self.home, '/tmp', '/tmp')
         names = set(os.listdir(self.parts))
         names.remove('zz-packages-flexmem')
         return {name: os.readlink(os.path.join(self.parts, name))
@@ -53,7 +53,7 @@ class PartsTest(testtools.TestCase):
         return {name: os.path.join(self.system, name) for name in names}
 
     def test_packages(self):
-        supermin.environment(self.home, '/tmp')
+        supermin.environment(self.home, '/tmp', '/tmp')
         supermin.add_packages(self.home, 'more', ('one', 'two'))
         supermin.add_packages(self.home, 'more', ('later',))
         for name, content in (('flexmem', 'erofs-utils\n'),
@@ -66,7 +66,8 @@ class PartsTest(testtools.TestCase):
     def test_no_libguestfs(self):
         with mock.patch.object(supermin, '_SYSTEM_APPLIANCE', ('/none',)):
             e = self.assertRaises(exception.ProgramFailed,
-                                  supermin.environment, self.home, '/tmp')
+                                  supermin.environment, self.home, '/tmp',
+                                  '/tmp')
         self.assertIn('install guestfish', str(e))
 
     def test_all_of_the_system(self):
