@@ -35,6 +35,7 @@ from oslo_log import log
 from oslo_utils import units
 
 from nova_flexmem import exception
+from nova_flexmem.image import answers
 from nova_flexmem.image import supermin
 from nova_flexmem import process
 
@@ -44,6 +45,9 @@ LOG = log.getLogger(__name__)
 #: disks side by side; with one it seldom comes to that (on a host with twice
 #: the work it has time for, 6 of 10 starts with two and none of 10 with one).
 _PROCESSORS = (2, *[1] * 9)
+
+#: What one command may answer: a folder of an image has any number of names.
+_MAX_ANSWER_BYTES = 64 << 20
 
 #: What libvirt has QEMU forbid itself (seccomp), too.
 _SANDBOX = ('on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
@@ -100,7 +104,6 @@ class Appliance:
             file_size_bytes=max(file_size_bytes, 5 * units.Gi),  # overlays
             cpu_s=int(timeout_s) * 4)
         self._marker = uuid.uuid4().hex
-        self._lines: queue.Queue[str | None] = queue.Queue()
         self._errors: collections.deque[str] = collections.deque(maxlen=20)
 
     def __enter__(self):
@@ -119,8 +122,7 @@ class Appliance:
         order than libguestfs. That takes one for another then, in some of its
         commands (seen with 1.48).
         """
-        # of this start; readers of an earlier one may not be done yet
-        self._lines = queue.Queue()
+        # of this start; a reader of an earlier one may not be done yet
         self._errors = collections.deque(maxlen=20)
         # short, as paths of sockets must be; what is killed leaves files
         self._own = tempfile.TemporaryDirectory(
@@ -129,13 +131,11 @@ class Appliance:
             'guestfish', limits=self._limits, env=supermin.environment(
                 self._home, self._tmp, self._own.name),
             files=self._files())
-        self._readers = [
-            threading.Thread(target=_read_output, daemon=True,
-                             args=(self._popen.stdout, self._lines)),
-            threading.Thread(target=_read_errors, daemon=True,
-                             args=(self._popen.stderr, self._errors))]
-        for reader in self._readers:
-            reader.start()
+        self._answers = answers.Answers(self._popen.stdout, _MAX_ANSWER_BYTES)
+        self._errors_reader = threading.Thread(
+            target=_read_errors, daemon=True,
+            args=(self._popen.stderr, self._errors))
+        self._errors_reader.start()
         try:
             for drive in self._drives:
                 self.command('add-drive', drive.path,
@@ -184,6 +184,7 @@ class Appliance:
             raise exception.ProgramFailed(
                 program='guestfish', reason=f'{words!r} cannot be quoted')
         line = ' '.join([words[0], *(f"'{word}'" for word in words[1:])])
+        self._answers.expect()
         try:
             self._popen.stdin.write(f'{line}\necho {self._marker}\n')
             self._popen.stdin.flush()
@@ -192,9 +193,8 @@ class Appliance:
         lines = []
         while (answer := self._next_line()) != self._marker:
             if answer is None:
-                self._lines.put(None)  # for whoever asks next
                 raise exception.ProgramFailed(program='guestfish',
-                                              reason=self._why())
+                                              reason=self._why(words[0]))
             lines.append(answer)
         return lines
 
@@ -211,18 +211,21 @@ class Appliance:
 
     def _next_line(self):
         try:
-            return self._lines.get(
-                timeout=max(0, self._deadline - time.monotonic()))
+            return self._answers.next(
+                max(0, self._deadline - time.monotonic()))
         except queue.Empty:
             self._end()
             raise exception.ProgramFailed(
                 program='guestfish',
                 reason=f'no end after {self._timeout_s:.0f} s')
 
-    def _why(self):
+    def _why(self, command):
+        if self._answers.too_long:
+            self._popen.kill()
+            return (f'the answer to {command} is over'
+                    f' {_MAX_ANSWER_BYTES >> 20} MiB')
         returncode = self._popen.wait()
-        for reader in self._readers:
-            reader.join(timeout=5)
+        self._errors_reader.join(timeout=5)
         # the first one is the cause; the others are what follows from it
         causes = [e for e in self._errors if 'error:' in e][:1]
         return process.reason(returncode, '\n'.join(causes or self._errors))
@@ -236,12 +239,6 @@ class Appliance:
             self._popen.kill()
             self._popen.wait()
         self._own.cleanup()
-
-
-def _read_output(stream, lines):
-    for line in stream:
-        lines.put(line.rstrip('\n'))
-    lines.put(None)
 
 
 def _read_errors(stream, errors):

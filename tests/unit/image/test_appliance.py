@@ -12,6 +12,7 @@
 
 import os
 import subprocess
+import sys
 from unittest import mock
 
 import fixtures
@@ -19,6 +20,7 @@ import testtools
 
 from nova_flexmem import exception
 from nova_flexmem.image import appliance
+from nova_flexmem import process
 from nova_flexmem import sandbox
 
 #: Answers as guestfish does; each start takes a line of the file "orders".
@@ -84,6 +86,63 @@ echo "libguestfs: error: $(cat {other} 2>&1)" >&2
         self.assertIn(f'{other}: Permission denied', str(e))
         with open(other) as f:
             self.assertEqual('theirs', f.read())
+
+
+#: Asks for an answer that never comes; prints the memory that this took.
+_ASK = """
+import resource
+from unittest import mock
+from nova_flexmem import exception
+from nova_flexmem.image import appliance
+folder = '{folder}'
+with mock.patch.multiple(
+        appliance.supermin, make=lambda *_args: ([], [folder]),
+        environment=lambda *_args: {{'PATH': '{path}'}}):
+    a = appliance.Appliance(folder, [appliance.Drive(
+        folder + '/disk', 'raw', True, 'one')], timeout_s=200,
+        file_size_bytes=1, below=(folder,))
+    try:
+        with a:
+            a.command('ls', '/lib/modules')
+    except exception.ProgramFailed as e:
+        print(e)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+class LongAnswersTest(ApplianceTest):
+
+    NAMES = 10_000_000
+
+    def setUp(self):
+        super().setUp()
+        with open(os.path.join(self.folder, 'disk'), 'w'):
+            pass
+
+    def ask(self, answer):
+        self.program('guestfish', f"""\
+#!/bin/sh
+while read -r word rest; do
+    case $word in
+    echo) echo "$rest" ;;
+    debug) echo /dev/sda ;;
+    ls) {answer} ;;
+    esac
+done
+""")
+        program = _ASK.format(folder=self.folder, path=self.path)
+        said, memory_mib = process.run(
+            sys.executable, '-c', program, timeout_s=200,
+            limits=process.Limits(None, None, None),
+            env={'PYTHONPATH': os.pathsep.join(sys.path)}).splitlines()
+        self.assertIn('the answer to ls is over 64 MiB', said)
+        self.assertLess(int(memory_mib), 512)
+
+    def test_names(self):
+        self.ask(f'yes 6.1.0-50-cloud-amd64 | head -n {self.NAMES}')
+
+    def test_one_line(self):
+        self.ask(f'head -c {self.NAMES}00 /dev/zero')
 
 
 class ErrorsTest(ApplianceTest):
