@@ -14,13 +14,16 @@
 
 It is libguestfs's own plus the packages that make a base's root filesystem, by
 libguestfs's own means (supermin, see guestfs(3) LIBGUESTFS_PATH): nothing of
-the system's libguestfs is changed.
+the system's libguestfs is changed. Augeas's grammars of files that inspection
+does not read are left out, as Augeas compiles all that it has at each
+inspection.
 """
 
 import contextlib
 import fcntl
 import glob
 import os
+import re
 import uuid
 
 from nova_flexmem import accel
@@ -30,6 +33,14 @@ from nova_flexmem import process
 
 #: Packages the appliance needs beyond libguestfs's own choice.
 _PACKAGES = ('erofs-utils',)
+
+#: Augeas's grammars for what inspect-os reads (guestfsd's
+#: inspect_fs_unix.ml): /etc/fstab, mdadm.conf, /etc/sysconfig/network.
+_LENSES = ('fstab', 'mdadm_conf', 'shellvars')
+_LENSES_FOLDER = '/usr/share/augeas/lenses/dist'
+
+#: A grammar's use of another one: Util.del_str is of util.aug.
+_LENS_USED = re.compile(r'\b([A-Z]\w*)\.')
 
 #: The file by which libguestfs knows an appliance that it need not make.
 _FIXED = 'README.fixed'
@@ -62,6 +73,7 @@ def environment(home, tmp, own):
         os.makedirs(folder, exist_ok=True)
     _link_all(system, parts)
     add_packages(home, 'flexmem', _PACKAGES)
+    _leave_out(home, _unused_lenses())
     return {'LIBGUESTFS_BACKEND': 'direct',
             'LIBGUESTFS_BACKEND_SETTINGS':
                 '' if accel.kvm_works() else 'force_tcg',
@@ -112,15 +124,50 @@ def add_packages(home, name, packages):
 
     :param name: who needs them
     """
-    folder = os.path.join(home, 'supermin.d')
-    path = os.path.join(folder, f'zz-packages-{name}')
+    path = os.path.join(home, 'supermin.d', f'zz-packages-{name}')
     if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        # not in that folder, as supermin reads all that is in it
-        temporary = os.path.join(home, uuid.uuid4().hex)
-        with open(temporary, 'x', encoding='ascii') as f:
-            f.writelines(f'{package}\n' for package in packages)
-        os.rename(temporary, path)
+        _write_part(home, path, packages)
+
+
+def _leave_out(home, paths):
+    """Have no files of these paths in the appliance."""
+    path = os.path.join(home, 'supermin.d', 'zz-excludefiles-flexmem')
+    lines = [f'-{path}' for path in paths]
+    # supermin makes the appliance anew if the file has changed
+    with contextlib.suppress(FileNotFoundError):
+        with open(path, encoding='ascii') as f:
+            if f.read().splitlines() == lines:
+                return
+    _write_part(home, path, lines)
+
+
+def _unused_lenses():
+    """Return the paths of the grammars that inspection has no use for."""
+    try:
+        found = {name.removesuffix('.aug') for name in
+                 os.listdir(_LENSES_FOLDER) if name.endswith('.aug')}
+    except FileNotFoundError:
+        return []
+    used, new = set(), found & set(_LENSES)
+    while new:
+        name = new.pop()
+        used.add(name)
+        with open(os.path.join(_LENSES_FOLDER, f'{name}.aug'),
+                  encoding='utf-8') as f:
+            others = {other.lower() for other in _LENS_USED.findall(f.read())}
+        new |= others & found - used
+    return [os.path.join(_LENSES_FOLDER, f'{name}.aug')
+            for name in sorted(found - used)]
+
+
+def _write_part(home, path, lines):
+    """Write one of the files that supermin reads, atomically."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    # not in that folder, as supermin reads all that is in it
+    temporary = os.path.join(home, uuid.uuid4().hex)
+    with open(temporary, 'x', encoding='ascii') as f:
+        f.writelines(f'{line}\n' for line in lines)
+    os.rename(temporary, path)
 
 
 def _link_all(system, parts):

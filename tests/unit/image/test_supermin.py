@@ -35,6 +35,9 @@ class PartsTest(testtools.TestCase):
         self.add('packages', 'packages-xfs')
         self.useFixture(fixtures.MockPatchObject(
             supermin, '_SYSTEM_APPLIANCE', ('/none', self.system)))
+        self.lenses = os.path.join(folder, 'lenses')
+        self.useFixture(fixtures.MockPatchObject(
+            supermin, '_LENSES_FOLDER', self.lenses))
 
     def add(self, *names):
         for name in names:
@@ -45,7 +48,7 @@ class PartsTest(testtools.TestCase):
         """Return {name: target} of the links that a start leaves."""
         supermin.environment(self.home, '/tmp', '/tmp')
         names = set(os.listdir(self.parts))
-        names.remove('zz-packages-flexmem')
+        names -= {'zz-packages-flexmem', 'zz-excludefiles-flexmem'}
         return {name: os.readlink(os.path.join(self.parts, name))
                 for name in names}
 
@@ -62,6 +65,34 @@ class PartsTest(testtools.TestCase):
                 self.assertEqual(content, f.read())
         self.assertEqual(['cache', 'supermin.d'],
                          sorted(os.listdir(self.home)))
+
+    def left_out(self):
+        supermin.environment(self.home, '/tmp', '/tmp')
+        with open(f'{self.parts}/zz-excludefiles-flexmem') as f:
+            return f.read()
+
+    def test_grammars_without_a_use(self):
+        os.mkdir(self.lenses)
+        for name, text in (
+                ('fstab', 'module Fstab =\n let eol = Sep.tab | Nothing.x\n'),
+                ('sep', 'module Sep =\n let tab = Util.del_str "\\t"\n'),
+                ('util', 'module Util =\n'),
+                ('test_fstab', 'module Test_Fstab = Fstab.lns\n'),
+                ('ntp', 'module Ntp =\n let eol = Util.eol\n')):
+            with open(os.path.join(self.lenses, f'{name}.aug'), 'w') as f:
+                f.write(text)
+        self.assertEqual(f'-{self.lenses}/ntp.aug\n'
+                         f'-{self.lenses}/test_fstab.aug\n', self.left_out())
+        path = f'{self.parts}/zz-excludefiles-flexmem'
+        written = os.stat(path)
+        self.left_out()
+        self.assertEqual(written, os.stat(path))
+        with open(os.path.join(self.lenses, 'new.aug'), 'w') as f:
+            f.write('module New =\n')
+        self.assertIn('/new.aug\n', self.left_out())
+
+    def test_no_grammars(self):
+        self.assertEqual('', self.left_out())
 
     def test_no_libguestfs(self):
         with mock.patch.object(supermin, '_SYSTEM_APPLIANCE', ('/none',)):
