@@ -189,7 +189,7 @@ def _read_and_make_root(job, copy):
         kernel = kernel_module.find(tree, job.source.path,
                                     job.store.driver_packs)
         _say_what_is_passed_over(job, kernel)
-        roottree.replace_fstab(a, tree.reduced_fstab)
+        roottree.replace(a, tree.reduced)
         job.progress('measuring the files', None)
         content = roottree.measure(a)
         driver = roottree.choose_rootfs(job.options.rootfs, kernel, content,

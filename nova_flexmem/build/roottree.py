@@ -19,25 +19,27 @@ import base64
 
 from nova_flexmem.build import rootfs
 from nova_flexmem import exception
-from nova_flexmem.image import operating_system
 
 _ROOT = '/sysroot'
 
 
-def replace_fstab(appliance, text):
-    """Lay another fstab over the image's, which stays as it is.
+def replace(appliance, texts):
+    """Lay other files over some of the image's, which stay as they are.
 
+    :param texts: {path in /etc: what it is to say}
     :raises: ProgramFailed
     """
-    encoded = base64.b64encode(text.encode(errors='surrogateescape')).decode()
-    appliance.shell(f"""
-        fstab={_ROOT}{operating_system.FSTAB}
-        if [ -f $fstab ] && ! [ -L $fstab ] && ! [ -L {_ROOT}/etc ]; then
-            cp -a $fstab /tmp/fstab
-            echo {encoded} | base64 -d > /tmp/fstab
-            touch -r $fstab /tmp/fstab
-            mount --bind /tmp/fstab $fstab
-        fi""")
+    for number, (path, text) in enumerate(texts.items()):
+        encoded = base64.b64encode(
+            text.encode(errors='surrogateescape')).decode()
+        appliance.shell(f"""
+            old={_ROOT}{path} new=/tmp/replaced{number}
+            if [ -f $old ] && ! [ -L $old ] && ! [ -L {_ROOT}/etc ]; then
+                cp -a $old $new
+                echo {encoded} | base64 -d > $new
+                touch -r $old $new
+                mount --bind $new $old
+            fi""")
 
 
 def measure(appliance):

@@ -130,7 +130,7 @@ LAYOUTS = {
          ('mount', '/dev/sda3', '/boot'),
          *_MOUNT_ESP),
         ('/dev/mapper/debian-root / btrfs defaults,subvol=@rootfs 0 0',
-         'LABEL=root /var btrfs defaults,subvol=@var 0 0',
+         'LABEL=root /var btrfs nodev,nosuid,subvol=@var 0 0',
          f'UUID={_BOOT_UUID} /boot ext4 defaults 0 2',
          _FSTAB_ESP)),
     'xfs': Layout(

@@ -14,13 +14,17 @@
 
 import os
 
+from nova_flexmem.image import crypttab
 from nova_flexmem.image import fstab
 from nova_flexmem.image import grub
 from nova_flexmem.image import operating_system
 
 _MENU_BYTES = 1 << 20
 _ENTRY_BYTES = 1 << 16
-_FSTAB_BYTES = 1 << 16
+_TABLE_BYTES = 1 << 16
+
+_TABLES = {operating_system.FSTAB: fstab.restore,
+           operating_system.CRYPTTAB: crypttab.restore}
 
 
 def boot_files(tree):
@@ -35,7 +39,7 @@ def boot_files(tree):
 
 
 def revise(appliance, tree, folder, originals, delta_uuid):
-    """Revise /etc/fstab and the boot loader's files.
+    """Revise /etc/fstab, /etc/crypttab and the boot loader's files.
 
     :param appliance: a running Appliance
     :param tree: the image's operating_system.Tree in it, now changed
@@ -44,9 +48,9 @@ def revise(appliance, tree, folder, originals, delta_uuid):
     :param delta_uuid: of the delta's filesystem
     :raises: ValueError if what the image says of it is not enough
     """
-    text = tree.read_text(operating_system.FSTAB, _FSTAB_BYTES)
-    _write(appliance, folder, operating_system.FSTAB, text,
-           fstab_of_image(text))
+    for path, restore in _TABLES.items():
+        text = tree.read_text(path, _TABLE_BYTES)
+        _write(appliance, folder, path, text, restore(text))
     entries = [text for path, text in originals.items()
                if path not in grub.MENUS]
     for path, text in boot_files(tree).items():
@@ -76,9 +80,3 @@ def _write(appliance, folder, path, text, revised):
     appliance.command(
         'utimens', path, times['st_atime_sec'], times['st_atime_nsec'],
         times['st_mtime_sec'], times['st_mtime_nsec'])
-
-
-def fstab_of_image(text):
-    """Undo fstab.reduce in an fstab that a guest may have changed since."""
-    return ''.join(line.removeprefix('# flexmem: ') for line in
-                   text.replace(fstab._HEADER, '').splitlines(True))

@@ -31,6 +31,13 @@ _HEADER = ('# Lines marked "flexmem:" mounted parts of the image; in a FlexMem'
 _TAGS = {'UUID': 'UUID', 'LABEL': 'LABEL', 'PART_ENTRY_UUID': 'PARTUUID',
          'PART_ENTRY_NAME': 'PARTLABEL'}
 
+#: An option of the lines that a base's fstab has in place of the image's own
+#: (see fstab(5) on names that begin with x-).
+BIND_MARK = 'x-flexmem'
+
+#: What a filesystem's options can forbid, by the option that allows it again.
+_FORBIDDEN = {'dev': 'nodev', 'suid': 'nosuid', 'exec': 'noexec', 'rw': 'ro'}
+
 _NO_FILESYSTEM = ('swap', 'unknown', 'crypto_LUKS')
 _PLAIN_PATH = re.compile(r"(/[^/'\x00-\x1f\x7f]+)+")
 #: Of the appliance: what is built, or merged, is there.
@@ -39,6 +46,7 @@ _OTHER_DISK = re.compile(r'^/dev/sd(?!a\d*$)')
 _FIRST_DISK = re.compile(r'^/dev/(?:sd|vd|hd|xvd)a(?=\d*$)')
 _SUBVOLUME = re.compile(r'subvol=/?([\w.@/+-]+)')
 _BTRFS_SUBVOLUME = 'btrfsvol:'
+_MAPPER = '/dev/mapper/'
 _BY_PATH = '/dev/disk/by-path/'
 
 #: Names by udev that follow from what is on a disk, not from where it is.
@@ -46,28 +54,42 @@ _LINK = re.compile(r'disk/by-(?:uuid|label|partuuid|partlabel)/'
                    r'|disk/by-id/(?:dm|md|lvm)-|mapper/|md/')
 
 
-def identifiers(appliance):
+def identifiers(appliance, without_filesystem=False):
     """Return {identifier: device} of the image's filesystems.
 
+    :param without_filesystem: of swap space and encrypted devices instead
     :returns: for example {'PARTUUID=0b9c56c1-...': '/dev/sda3'}
     """
     devices = {}
     for line in appliance.command('list-filesystems'):
         device, _colon, kind = line.rpartition(': ')
         # subvolumes can have line feeds in their names
-        if (kind in _NO_FILESYSTEM or not device.startswith('/dev/')
+        if ((kind in _NO_FILESYSTEM) != without_filesystem
+                or not device.startswith('/dev/')
                 or _OTHER_DISK.match(device)):
             continue
         devices[device] = device
         for fact in appliance.command('blkid', device):
             name, _colon, value = fact.partition(': ')
             if name in _TAGS and value:
-                devices[_normal(f'{_TAGS[name]}={value}')] = device
+                devices[normal(f'{_TAGS[name]}={value}')] = device
         links = ' '.join(appliance.shell(
             f'udevadm info --query=symlink --name={shlex.quote(device)}'))
         devices |= {f'/dev/{link}': device for link in links.split()
                     if _LINK.match(link)}
     return devices
+
+
+def normal(spec):
+    """Return an identifier as identifiers() has it.
+
+    The guest's first disk, however its kernel calls it, is the image, which
+    is the appliance's first disk.
+    """
+    name, equals, value = spec.replace('"', '').partition('=')
+    if not equals:
+        return _FIRST_DISK.sub('/dev/sda', name)
+    return name + equals + (value.lower() if name.endswith('UUID') else value)
 
 
 def is_known(mountable, known):
@@ -90,7 +112,7 @@ def mountables(text, known):
     """
     mountables = {}
     for spec, point, kind, options in _entries(text):
-        device = known.get(_normal(spec))
+        device = known.get(normal(spec))
         if (device is None or kind == 'swap' or 'noauto' in options.split(',')
                 or not _PLAIN_PATH.fullmatch(point) or '..' in point
                 or not point.isprintable()):
@@ -101,7 +123,7 @@ def mountables(text, known):
     return mountables
 
 
-def why_not(text, known, mounted):
+def why_not(text, known, mounted, encrypted=()):
     """Return why an fstab cannot be followed, None if it can.
 
     A line of it may be commented out only where its files are in the base.
@@ -109,6 +131,7 @@ def why_not(text, known, mounted):
     :param text: the image's fstab
     :param known: what identifiers() returned
     :param mounted: where filesystems of the image are mounted
+    :param encrypted: names of the image's encrypted devices, when open
     """
     points = {point.rstrip('/') for point in mounted}
     for spec, point, kind, options in _entries(text):
@@ -119,7 +142,10 @@ def why_not(text, known, mounted):
         if spec.startswith(_BY_PATH) and 'nofail' not in words:
             return (f'{where}, by where hardware is plugged in, which is'
                     ' elsewhere in an instance; name it by UUID= or LABEL=')
-        if _normal(spec) not in known:
+        if spec.removeprefix(_MAPPER) in encrypted and 'nofail' not in words:
+            return (f'{where}, which is encrypted (LUKS) in it; use an image'
+                    ' without encryption')
+        if normal(spec) not in known:
             continue
         if any(word.startswith('subvolid=') for word in words) and (
                 not _SUBVOLUME.search(options)):
@@ -135,7 +161,8 @@ def reduce(text, known, mountpoints):
     """Return an fstab without the image's own filesystems and swap.
 
     What else is in it stays as it is: pseudo filesystems, network shares,
-    volumes that are attached to the instance.
+    volumes that are attached to the instance. What a filesystem's options
+    forbade, the folder in its place forbids as well, by a bind mount.
 
     :param text: the image's fstab
     :param known: what identifiers() returned
@@ -145,13 +172,40 @@ def reduce(text, known, mountpoints):
     lines = []
     changed = False
     for line in text.removesuffix('\n').split('\n'):
-        for spec, point, kind, _options in _entries(line):
+        bound = []
+        for spec, point, kind, options in _entries(line):
             if (kind == 'swap' or point.rstrip('/') in gone
-                    or _normal(spec) in known):
+                    or normal(spec) in known):
+                if point.rstrip('/') in gone - {''}:
+                    bound = _bound(line.split()[1], options.split(','))
                 line = f'# flexmem: {line}'
                 changed = True
-        lines.append(line)
+        lines += [line, *bound]
     return (_HEADER if changed else '') + '\n'.join(lines) + '\n'
+
+
+def _bound(point, options):
+    """Return the lines that forbid on a folder what a mount's options did."""
+    if 'noauto' in options:
+        return []
+    forbidden = []
+    for option, opposite in _FORBIDDEN.items():
+        last = [o for o in options if o in (option, opposite)][-1:]
+        forbidden += [opposite] if last == [opposite] else []
+    if not forbidden:
+        return []
+    # what is mounted below it stays visible
+    return [f'{point} {point} none'
+            f' {",".join(["rbind", *forbidden, BIND_MARK])} 0 0']
+
+
+def restore(text):
+    """Undo reduce() in an fstab that a guest may have changed since."""
+    return ''.join(
+        line.removeprefix('# flexmem: ')
+        for line in text.replace(_HEADER, '').splitlines(True)
+        if not any(BIND_MARK in options.split(',')
+                   for *_entry, options in _entries(line)))
 
 
 def _entries(text):
@@ -166,15 +220,3 @@ def _entries(text):
 def _decoded(field):
     """Return a field without its escapes: a space is \\040 (fstab(5))."""
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
-
-
-def _normal(spec):
-    """Return an identifier as identifiers() has it.
-
-    The guest's first disk, however its kernel calls it, is the image, which
-    is the appliance's first disk.
-    """
-    name, equals, value = spec.replace('"', '').partition('=')
-    if not equals:
-        return _FIRST_DISK.sub('/dev/sda', name)
-    return name + equals + (value.lower() if name.endswith('UUID') else value)

@@ -16,11 +16,13 @@ import dataclasses
 import os
 
 from nova_flexmem import exception
+from nova_flexmem.image import crypttab
 from nova_flexmem.image import fstab
 from nova_flexmem.image import roots
 
 FSTAB = '/etc/fstab'
-_MAX_FSTAB_BYTES = 1 << 16
+CRYPTTAB = '/etc/crypttab'
+_MAX_TABLE_BYTES = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,11 @@ def mount(appliance, operating_system, folder):
     appliance.command('mount-ro', root, '/')
     known = fstab.identifiers(appliance)
     tree = Tree(appliance, folder)
-    text = tree.read_text(FSTAB, _MAX_FSTAB_BYTES)
+    text = tree.read_text(FSTAB, _MAX_TABLE_BYTES)
+    devices, encrypted = tree.read_text(CRYPTTAB, _MAX_TABLE_BYTES), known
+    if devices:
+        encrypted = known | fstab.identifiers(appliance,
+                                              without_filesystem=True)
     mountpoints = {point: mountable for point, mountable in
                    operating_system.mountpoints.items()
                    if fstab.is_known(mountable, known)}
@@ -91,11 +97,15 @@ def mount(appliance, operating_system, folder):
         if point != '/' and tree.is_folder(point):
             _mount_at(appliance, mountpoints[point], point)
             mounted.append(point)
-    reason = fstab.why_not(text, known, mounted)
+    reason = fstab.why_not(text, known, mounted,
+                           crypttab.names(devices, encrypted))
     if reason:
         raise exception.ImageRefused(image=operating_system.image,
                                      reason=reason)
-    return Tree(appliance, folder, fstab.reduce(text, known, mountpoints))
+    reduced = {FSTAB: fstab.reduce(text, known, mountpoints)}
+    if devices:
+        reduced[CRYPTTAB] = crypttab.reduce(devices, encrypted)
+    return Tree(appliance, folder, reduced)
 
 
 def _mount_at(appliance, mountable, point):
@@ -117,13 +127,13 @@ class Tree:
     does not lead out of the tree.
 
     :param folder: where files pass through on the host
-    :ivar reduced_fstab: what /etc/fstab is to say in a base
+    :ivar reduced: {path: what that file is to say in a base}
     """
 
-    def __init__(self, appliance, folder, reduced_fstab=''):
+    def __init__(self, appliance, folder, reduced=None):
         self._appliance = appliance
         self._passing = os.path.join(folder, 'passing')
-        self.reduced_fstab = reduced_fstab
+        self.reduced = reduced or {}
 
     def is_file(self, path):
         """Return whether path is a regular file, at the end of its links."""

@@ -22,7 +22,13 @@ _BTRFS_SUBVOLUME = 'btrfsvol:'
 #: Prints what a filesystem holds that is no system as it is.
 _LOOK_INTO = r"""
     for device in {devices}; do
-        mount -o ro "$device" /sysroot 2>/dev/null || continue
+        if ! mount -o ro "$device" /sysroot 2>/dev/null; then
+            kind=$(blkid -o value -s TYPE "$device")
+            case $kind in
+            ext4|xfs|btrfs) echo "unmountable: the $kind on $device" ;;
+            esac
+            continue
+        fi
         if [ -d /sysroot/ostree/repo ]; then echo ostree; fi
         umount /sysroot
     done
@@ -88,6 +94,11 @@ def _why_none(appliance):
     if 'thin' in said:
         return ('no operating system found in it, and it has thin volumes of'
                 ' LVM; use an image on partitions or ordinary volumes')
+    for line in said:
+        if line.startswith('unmountable: '):
+            return ("no operating system found in it, and the host's kernel"
+                    f' cannot mount {line.removeprefix("unmountable: ")}; it'
+                    ' is damaged, or needs a host with a newer kernel')
     # list-filesystems leaves them out
     for device in [*partitions, *volumes]:
         if appliance.command('vfs-type', device) == ['crypto_LUKS']:

@@ -292,6 +292,12 @@ class BookwormLvmTest(LifeTest, harness.GuestTestCase):
 
     layout = 'lvm-btrfs'
 
+    def _check_mounts(self, guest):
+        super()._check_mounts(guest)
+        options = guest.output('findmnt -no OPTIONS /var').strip().split(',')
+        self.assertEqual({'nodev', 'nosuid'},
+                         {'nodev', 'nosuid', 'noexec'} & {*options})
+
 
 class TrixieXfsTest(LifeTest, harness.GuestTestCase):
     """Generic kernel with compressed modules, xfs."""

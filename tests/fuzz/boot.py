@@ -116,7 +116,7 @@ def mounts(data):
     """An fstab, and the identifiers of the image's filesystems."""
     texts = form.parts(data)
     text = form.text(texts[''])
-    known = {fstab._normal(line): '/dev/sda1'
+    known = {fstab.normal(line): '/dev/sda1'
              for line in form.text(texts.get('known', b'')).splitlines()}
     for point, mountable in fstab.mountables(text, known).items():
         assert point[0] == '/' and '..' not in point, point
@@ -124,8 +124,8 @@ def mounts(data):
         assert "'" not in point + mountable, mountable
     fstab.why_not(text, known, ['/', '/boot'])
     reduced = fstab.reduce(text, known, ['/', '/boot'])
-    if 'flexmem:' not in text:
-        restored = revise.fstab_of_image(reduced)
+    if 'flexmem' not in text:
+        restored = fstab.restore(reduced)
         assert restored == text.removesuffix('\n') + '\n'
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The merge on folders of the host, and what is said of menus and fstabs.
+"""The merge on folders of the host, and what is said of menus.
 
 An overlay may note what it has to say under user. as well (userxattr), which
 needs no root.
@@ -27,8 +27,6 @@ from nova_flexmem.flatten.merge import __main__ as merge_main
 from nova_flexmem.flatten.merge import files
 from nova_flexmem.flatten.merge import tree
 from nova_flexmem.flatten.merge import upper
-from nova_flexmem.flatten import revise
-from nova_flexmem.image import fstab
 from nova_flexmem.image import grub
 from tests.unit.image import samples
 
@@ -506,15 +504,3 @@ options root=UUID=5-6 rootflags=subvol=root console=ttyS0
 
     def test_image_without_entries(self):
         self.assertRaises(ValueError, grub.adapt_entry, _ENTRY, [])
-
-
-class FstabTest(testtools.TestCase):
-
-    def test_what_a_base_comments_out_comes_back(self):
-        text = 'UUID=1 / ext4 defaults 0 1\n# note\nproc /proc proc x 0 0\n'
-        reduced = fstab.reduce(text, {'UUID=1': '/dev/sda1'}, ['/'])
-        self.assertNotEqual(text, reduced)
-        added = '/dev/vdb /mnt ext4 defaults 0 0\n'
-        self.assertEqual(text + added,
-                         revise.fstab_of_image(reduced + added))
-        self.assertEqual(text, revise.fstab_of_image(text))

@@ -47,6 +47,52 @@ _KNOWN = {'UUID=1-2-3': '/dev/sda3', '/dev/sda3': '/dev/sda3',
           '/dev/sda2': '/dev/sda2'}
 
 
+class BindTest(testtools.TestCase):
+    """What a filesystem's options forbade stays forbidden in its folder."""
+
+    def bound(self, options, point='/tmp', points=('/', '/tmp')):
+        text = f'UUID=1-2-3 {point} ext4 {options} 0 2\n'
+        lines = fstab.reduce(text, _KNOWN, points).splitlines()[2:]
+        self.assertEqual(f'# flexmem: {text}'.strip(), lines[0])
+        return [line.split() for line in lines[1:]]
+
+    def test_options(self):
+        for options, kept in (
+                ('nodev', 'nodev'), ('noatime,nosuid,x-y', 'nosuid'),
+                ('noexec,nosuid,nodev', 'nodev,nosuid,noexec'),
+                ('noexec,exec,nodev', 'nodev'), ('exec,noexec', 'noexec'),
+                ('ro', 'ro'), ('ro,rw,nosuid', 'nosuid')):
+            self.assertEqual(
+                [['/tmp', '/tmp', 'none', f'rbind,{kept},x-flexmem', '0',
+                  '0']], self.bound(options), options)
+
+    def test_nothing_forbidden(self):
+        for options in ('defaults', 'rw,suid,dev,exec', 'noatime,nodevice',
+                        'noauto,nodev'):
+            self.assertEqual([], self.bound(options), options)
+
+    def test_root_and_what_is_mounted_nowhere(self):
+        self.assertEqual([], self.bound('ro,nodev', '/'))
+        self.assertEqual([], self.bound('nodev', '/tmp', ['/']))
+
+    def test_escapes_stay(self):
+        self.assertEqual('/a\\040b', self.bound(
+            'nodev', '/a\\040b', ['/', '/a b'])[0][0])
+
+
+class RestoreTest(testtools.TestCase):
+
+    def test_what_a_base_changes_comes_back(self):
+        text = ('UUID=1-2-3 / ext4 defaults 0 1\n# note\n'
+                'PARTUUID=ab-01 /tmp ext4 nodev,nosuid 0 0\n'
+                'proc /proc proc x 0 0\n')
+        reduced = fstab.reduce(text, _KNOWN, ['/', '/tmp'])
+        self.assertIn('rbind', reduced)
+        added = '/dev/vdb /mnt ext4 defaults 0 0\n'
+        self.assertEqual(text + added, fstab.restore(reduced + added))
+        self.assertEqual(text, fstab.restore(text))
+
+
 class ReduceTest(testtools.TestCase):
 
     def _assert_unchanged(self, text):

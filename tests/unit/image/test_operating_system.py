@@ -112,11 +112,45 @@ class MountTest(testtools.TestCase):
                   '/volume': '/dev/disk/by-id/virtio-0b9c56c1'}
         self.assertEqual(['/dev/sda1 /', '/dev/sda2 /boot'],
                          self.mounted(points, text=text))
-        lines = self.tree(points, text=text).reduced_fstab.splitlines()
+        lines = self.tree(points, text=text).reduced['/etc/fstab'].splitlines()
         self.assertEqual(
             ['# flexmem: /dev/vda1 / ext4 defaults 0 1',
              '# flexmem: /dev/vda2 /boot ext4 defaults 0 2',
              *text.splitlines()[2:]], lines[2:])
+
+    def test_encrypted_devices_of_the_image(self):
+        answers = {
+            'list-filesystems': ['/dev/sda1: ext4', '/dev/sda2: swap',
+                                 '/dev/sda3: crypto_LUKS'],
+            'blkid /dev/sda3': ['UUID: CCCC-3', 'TYPE: crypto_LUKS']}
+        for path in ('/etc/fstab', '/etc/crypttab'):
+            answers |= {f'is-file {path} followsymlinks:true': ['true'],
+                        f'filesize {path}': ['1']}
+        crypttab = ('swap /dev/vda2 /dev/urandom swap\n'
+                    'data UUID=cccc-3 none luks\n'
+                    'volume /dev/vdb none luks,nofail\n')
+        fstab = ('/dev/sda1 / ext4 defaults 0 1\n'
+                 '/dev/mapper/swap none swap sw 0 0\n'
+                 '/dev/mapper/{} /data ext4 {} 0 2\n')
+
+        def tree(*words):
+            return operating_system.mount(
+                Downloads(answers, {'/etc/fstab': fstab.format(*words),
+                                    '/etc/crypttab': crypttab}),
+                operating_system.OperatingSystem(
+                    'debian', '12', '', {'/': '/dev/sda1'}, 'image.raw'),
+                self.useFixture(fixtures.TempDir()).path)
+        for words in (('volume', 'defaults'), ('data', 'nofail')):
+            self.assertEqual(
+                '# flexmem: swap /dev/vda2 /dev/urandom swap\n'
+                '# flexmem: data UUID=cccc-3 none luks\n'
+                'volume /dev/vdb none luks,nofail\n',
+                tree(*words).reduced['/etc/crypttab'])
+        e = self.assertRaises(exception.ImageRefused, tree, 'data', 'defaults')
+        self.assertEqual(
+            'image.raw: its /etc/fstab mounts /dev/mapper/data at /data, which'
+            ' is encrypted (LUKS) in it; use an image without encryption',
+            str(e))
 
     def test_first_disk_whatever_its_name(self):
         """libguestfs knows other names of its partitions alone."""
@@ -127,16 +161,17 @@ class MountTest(testtools.TestCase):
 
 
 class Downloads(samples.Appliance):
-    """An appliance in which all files are the same text."""
+    """An appliance whose files are {path: text}, or all the same text."""
 
-    def __init__(self, answers, text):
+    def __init__(self, answers, texts):
         super().__init__(answers)
-        self._text = text
+        self._texts = texts
 
     def command(self, *words):
         if words[0] == 'download':
             with open(words[2], 'w') as f:
-                f.write(self._text)
+                f.write(self._texts if isinstance(self._texts, str)
+                        else self._texts[words[1]])
         return super().command(*words)
 
 

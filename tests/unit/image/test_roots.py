@@ -82,6 +82,13 @@ class RootsTest(testtools.TestCase):
             list_partitions=['/dev/sda1', '/dev/sda2'],
             **{'vfs-type /dev/sda2': ['crypto_LUKS']})
 
+    def test_filesystem_of_a_newer_kernel(self):
+        self.assert_refused(
+            "no operating system found in it, and the host's kernel cannot"
+            ' mount the xfs on /dev/sda2; it is damaged, or needs a host with'
+            ' a newer kernel', said=['unmountable: the xfs on /dev/sda2',
+                                     'unmountable: the ext4 on /dev/sda3'])
+
     def test_ostree(self):
         self.assert_refused(
             'it is an OSTree system, whose root tree is put together at each'
