@@ -12,6 +12,7 @@
 
 """Lines that a program writes, read while it runs, in a bounded memory."""
 
+import collections
 import queue
 import threading
 
@@ -56,3 +57,28 @@ class Answers:
                 break
             self._lines.put(line.rstrip('\n'))
         self._lines.put(None)
+
+
+class Errors:
+    """The last lines of what a program says of errors.
+
+    :param stream: where it says them, text
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._lines: collections.deque[str] = collections.deque(maxlen=20)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def cause(self):
+        """Return the first error, else all lines; the program has ended."""
+        self._reader.join(timeout=5)
+        # the others are what follows from it
+        causes = [line for line in self._lines if 'error:' in line][:1]
+        return '\n'.join(causes or self._lines)
+
+    def _read(self):
+        for line in self._stream:
+            if line.strip():
+                self._lines.append(line.strip())

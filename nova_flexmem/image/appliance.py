@@ -19,7 +19,6 @@ the cause. The module supermin tells what it is made from.
 """
 
 import base64
-import collections
 import contextlib
 import dataclasses
 import os
@@ -27,7 +26,6 @@ import queue
 import string
 import subprocess
 import tempfile
-import threading
 import time
 import uuid
 
@@ -48,6 +46,9 @@ _PROCESSORS = (2, *[1] * 9)
 
 #: What one command may answer: a folder of an image has any number of names.
 _MAX_ANSWER_BYTES = 64 << 20
+
+#: With QEMU's own, less than 1 GiB.
+_MEMORY_MIB = 768
 
 #: What libvirt has QEMU forbid itself (seccomp), too.
 _SANDBOX = ('on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
@@ -104,7 +105,6 @@ class Appliance:
             file_size_bytes=max(file_size_bytes, 5 * units.Gi),  # overlays
             cpu_s=int(timeout_s) * 4)
         self._marker = uuid.uuid4().hex
-        self._errors: collections.deque[str] = collections.deque(maxlen=20)
 
     def __enter__(self):
         for processors in _PROCESSORS:
@@ -122,8 +122,6 @@ class Appliance:
         order than libguestfs. That takes one for another then, in some of its
         commands (seen with 1.48).
         """
-        # of this start; a reader of an earlier one may not be done yet
-        self._errors = collections.deque(maxlen=20)
         # short, as paths of sockets must be; what is killed leaves files
         self._own = tempfile.TemporaryDirectory(
             prefix='flexmem-', ignore_cleanup_errors=True)
@@ -132,10 +130,7 @@ class Appliance:
                 self._home, self._tmp, self._own.name),
             files=self._files())
         self._answers = answers.Answers(self._popen.stdout, _MAX_ANSWER_BYTES)
-        self._errors_reader = threading.Thread(
-            target=_read_errors, daemon=True,
-            args=(self._popen.stderr, self._errors))
-        self._errors_reader.start()
+        self._errors = answers.Errors(self._popen.stderr)
         try:
             for drive in self._drives:
                 self.command('add-drive', drive.path,
@@ -146,6 +141,7 @@ class Appliance:
             self.command('config', '-global', 'scsi-hd.werror=report')
             self.command('config', '-sandbox', _SANDBOX)
             self.command('set-smp', str(processors))
+            self.command('set-memsize', str(_MEMORY_MIB))
             self.command('run')
             devices = self.shell('readlink -f ' + ' '.join(
                 drive.device for drive in self._drives))
@@ -225,10 +221,7 @@ class Appliance:
             return (f'the answer to {command} is over'
                     f' {_MAX_ANSWER_BYTES >> 20} MiB')
         returncode = self._popen.wait()
-        self._errors_reader.join(timeout=5)
-        # the first one is the cause; the others are what follows from it
-        causes = [e for e in self._errors if 'error:' in e][:1]
-        return process.reason(returncode, '\n'.join(causes or self._errors))
+        return process.reason(returncode, self._errors.cause())
 
     def _end(self):
         with contextlib.suppress(OSError):  # it ended by itself
@@ -239,9 +232,3 @@ class Appliance:
             self._popen.kill()
             self._popen.wait()
         self._own.cleanup()
-
-
-def _read_errors(stream, errors):
-    for line in stream:
-        if line.strip():
-            errors.append(line.strip())

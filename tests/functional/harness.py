@@ -13,6 +13,7 @@
 """What the tests with real guests share: images, bases, guests."""
 
 import atexit
+import contextlib
 import fcntl
 import functools
 import os
@@ -20,8 +21,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
+import psutil
 import testtools
 
 from nova_flexmem.build import builder
@@ -50,6 +53,41 @@ _HELPERS_END_S = 60
 NO_TIMER_CHECK = 'no_timer_check'
 
 FLAVOR = stock.Flavor(ram_mib=512, disk_bytes=4 << 30)
+
+
+class MemoryWatch:
+    """Watches what a process and its descendants take; a context manager.
+
+    :ivar peak_bytes: the most, in proportional set size
+    """
+
+    def __init__(self, pid):
+        self.peak_bytes = 0
+        self._top = psutil.Process(pid)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._ended.wait(0.5):
+            self.peak_bytes = max(self.peak_bytes, self._now())
+
+    def _now(self):
+        taken = 0
+        # those that end meanwhile take nothing
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in (self._top, *self._top.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess,
+                                         psutil.ZombieProcess):
+                    taken += one.memory_full_info().pss
+        return taken
 
 
 class StoreTestCase(testtools.TestCase):

@@ -37,6 +37,9 @@ from tests.functional import small_image
 
 MIB = 1 << 20
 
+#: What a build may take at most, all its programs together.
+_MEMORY_BYTES = 1 << 30
+
 _PARTITION_START = 1 * MIB
 _PARTITION_BYTES = 110 * MIB
 
@@ -145,8 +148,11 @@ class HostileTreesTest(testtools.TestCase):
     def _path(self, name):
         return os.path.join(self.folder, name)
 
-    def _image(self, name, *trees):
-        """Make an image with a partition for each tree."""
+    def _image(self, name, *trees, more=()):
+        """Make an image with a partition for each tree.
+
+        :param more: arguments of mke2fs
+        """
         path = self._path(f'{name}.raw')
         with open(path, 'xb') as f:
             f.truncate(_PARTITION_START + len(trees) * _PARTITION_BYTES + MIB)
@@ -154,7 +160,7 @@ class HostileTreesTest(testtools.TestCase):
             identity = ['-U', _OTHER_UUID] if number == 2 else []
             subprocess.run(
                 ['mke2fs', '-q', '-F', '-t', 'ext4', '-b', '4096', '-d', tree,
-                 *identity, '-E', f'offset={self._start(number)}', path,
+                 *identity, *more, '-E', f'offset={self._start(number)}', path,
                  f'{_PARTITION_BYTES >> 10}k'], check=True)
         self._partition(path, len(trees))
         return path
@@ -170,12 +176,17 @@ class HostileTreesTest(testtools.TestCase):
         return _PARTITION_START + (number - 1) * _PARTITION_BYTES
 
     def _build(self, image):
-        done = subprocess.run(
-            [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
-             self.store.path, 'image', 'build', image, '-f', 'json'],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with subprocess.Popen(
+                [sys.executable, '-m', 'nova_flexmem.cmd.main', '--store',
+                 self.store.path, 'image', 'build', image, '-f', 'json'],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True) as build, harness.MemoryWatch(build.pid) as memory:
+            stdout, stderr = build.communicate()
+        self.assertLess(memory.peak_bytes, _MEMORY_BYTES)
+        self.assertGreater(memory.peak_bytes, MIB)
         self.assertEqual([], os.listdir(self.store.folder('builds')))
-        return done
+        return subprocess.CompletedProcess(build.args, build.returncode,
+                                           stdout, stderr)
 
     def _assert_refused(self, image):
         done = self._build(image)
@@ -237,6 +248,21 @@ class HostileTreesTest(testtools.TestCase):
                          fstab[2:7])
         # of disks that are attached to an instance
         self.assertEqual(before[5:11], fstab[7:13])
+
+    def test_many_files(self):
+        """mkfs.erofs has 5 KB in memory for each."""
+        tree = self._path('many')
+        _write(tree, small_image.GOOD)
+        for folder in range(300):
+            os.mkdir(os.path.join(tree, str(folder)))
+            for number in range(1000):
+                with open(os.path.join(tree, f'{folder}/{number}'), 'w'):
+                    pass
+        done = self._build(self._image(
+            'many', tree, more=('-N', '310000', '-I', '128')))
+        self.assertEqual(0, done.returncode, done.stderr)
+        manifest = self.store.require(json.loads(done.stdout)['base']).manifest
+        self.assertEqual('erofs', manifest.rootfs)
 
     def test_damaged_superblocks(self):
         """Of ext4, XFS and Btrfs, with the marks that tell them apart."""

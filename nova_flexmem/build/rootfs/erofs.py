@@ -27,6 +27,13 @@ _HAS_CHECKSUM = 1
 _UUID_OFFSET = 48
 
 
+#: mkfs.erofs 1.5 takes 5 KB of memory for each file. Of more files than these
+#: it needs swap space, which is a file of the appliance's, on the host's disk.
+_MANY_FILES = 80_000
+_ADD_SWAP = ('truncate -s 3G /tmp/swap; loop=$(losetup -f --show /tmp/swap);'
+             ' mkswap $loop > /tmp/log; swapon $loop;')
+
+
 class Erofs(rootfs.RootFilesystem):
 
     name = 'erofs'
@@ -44,8 +51,9 @@ class Erofs(rootfs.RootFilesystem):
     def make(self, appliance, device, content):
         # noinline_data: the ends of files are in blocks of their own, which
         # alone can be mapped
+        swap = _ADD_SWAP if content.inodes > _MANY_FILES else ''
         appliance.shell(
-            f'SOURCE_DATE_EPOCH={rootfs.EPOCH} mkfs.erofs --quiet'
+            f'{swap} SOURCE_DATE_EPOCH={rootfs.EPOCH} mkfs.erofs --quiet'
             f' -E noinline_data -U {uuidlib.UUID(int=0)} {device} /sysroot')
 
     def size_in(self, superblock):
