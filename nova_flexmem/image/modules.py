@@ -37,6 +37,9 @@ _MAX_PATH_BYTES = 4096
 #: does.
 _IN_PACK = '//'
 
+_ELF = b'\x7fELF'
+_NO_MODULE = 'not a kernel module'
+
 _MODULE_PATH = re.compile(r'[\w+,-]+(/[\w+,.-]+)*/[\w+,-]+\.ko'
                           r'(\.(xz|zst|gz))?', re.ASCII)
 
@@ -148,45 +151,41 @@ def load(tree, folder, paths, image, from_pack=None):
     :param image: the image's path, for messages
     :raises: ImageRefused
     """
+    compressed = tree.decompressed(
+        [f'{folder}/{path}' for path in paths
+         if not in_pack(path) and not path.endswith('.ko')],
+        MAX_MODULE_BYTES, _MAX_ALL_MODULES_BYTES)
     modules = []
-    size_bytes = 0
+    left_bytes = _MAX_ALL_MODULES_BYTES
     for path in paths:
-        name = in_pack(path)
-        content = from_pack(name) if name else decompressed(
-            path, tree.read(f'{folder}/{path}', MAX_MODULE_BYTES), image)
-        size_bytes += len(content)
-        if size_bytes > _MAX_ALL_MODULES_BYTES:
+        if in_pack(path):
+            content = from_pack(in_pack(path))
+        elif path.endswith('.ko'):
+            content = tree.read(f'{folder}/{path}', MAX_MODULE_BYTES)
+            content = 'not there' if content is None else content
+        else:
+            content = compressed.get(f'{folder}/{path}')
+        left_bytes -= len(content or ())
+        if content is None or left_bytes < 0:
             raise exception.ImageRefused(
                 image=image, reason='the modules in it that a guest needs'
                 f' take over {_MAX_ALL_MODULES_BYTES // MIB} MiB')
+        if isinstance(content, str) or not content.startswith(_ELF):
+            reason = content if isinstance(content, str) else _NO_MODULE
+            raise exception.ImageRefused(
+                image=image, reason=f'kernel module {path} in it: {reason}')
         modules.append((name_of(path), content))
     return tuple(modules)
 
 
-def decompressed(path, content, image):
-    """Return a module of an image as the kernel wants it: its ELF file.
-
-    :param path: its path, which tells how it is compressed
-    :param content: None if there is no such file
-    :param image: the image's path, for messages
-    :raises: ImageRefused if it is no module, or a large one
-    """
-    try:
-        return decompress(path, content)
-    except ValueError as e:
-        raise exception.ImageRefused(
-            image=image, reason=f'kernel module {path} in it: {e}')
-
-
 def decompress(path, content):
-    """Return a module as the kernel wants it: its ELF file.
+    """Return a vendor's module as the kernel wants it: its ELF file.
+
+    Those of images are decompressed in the appliance.
 
     :param path: its path, which tells how it is compressed
-    :param content: None if there is no such file
     :raises: ValueError if it is no module, or a large one
     """
-    if content is None:
-        raise ValueError('not there')
     try:
         if path.endswith('.xz'):
             content = _all(lzma.LZMADecompressor(memlimit=256 * MIB), content)
@@ -200,8 +199,8 @@ def decompress(path, content):
             content = _all(zlib.decompressobj(wbits=31), content)
     except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as e:
         raise ValueError(str(e))
-    if not content.startswith(b'\x7fELF'):
-        raise ValueError('not a kernel module')
+    if not content.startswith(_ELF):
+        raise ValueError(_NO_MODULE)
     return content
 
 

@@ -17,12 +17,16 @@ import os
 
 from nova_flexmem import exception
 from nova_flexmem.image import crypttab
+from nova_flexmem.image import decompression
 from nova_flexmem.image import fstab
 from nova_flexmem.image import roots
 
 FSTAB = '/etc/fstab'
 CRYPTTAB = '/etc/crypttab'
 _MAX_TABLE_BYTES = 1 << 16
+
+#: Where the appliance has the tree.
+_SYSROOT = '/sysroot'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +174,21 @@ class Tree:
         finally:
             if os.path.exists(self._passing):
                 os.unlink(self._passing)
+
+    def decompressed(self, paths, max_bytes, max_all_bytes):
+        """Return what compressed files hold, by path.
+
+        The parameters and the returned value are those of
+        decompression.read().
+        """
+        present = [path for path in paths if self.is_file(path)]
+        # without links, which would lead out of the tree
+        files = {path: _SYSROOT + '\n'.join(
+            self._appliance.command('realpath', path)) for path in present}
+        found = (decompression.read(self._appliance, files, max_bytes,
+                                    max_all_bytes) if files else {})
+        return found | {path: 'not there' for path in paths
+                        if path not in files}
 
     def read_text(self, path, max_bytes=1 << 20):
         """Return a text file's content, '' if there is no such file."""

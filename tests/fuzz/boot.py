@@ -15,7 +15,6 @@
 import string
 
 from nova_flexmem import exception
-from nova_flexmem.flatten import revise
 from nova_flexmem.image import bootloader
 from nova_flexmem.image import fstab
 from nova_flexmem.image import grub
@@ -78,11 +77,11 @@ def modules(data):
 
 
 def module(data):
-    """A module; the first byte tells how it is compressed."""
+    """A vendor's module; the first byte tells how it is compressed."""
     path = f'k/overlay.ko{_SUFFIXES[data[0] % 4]}' if data else 'k/overlay.ko'
     try:
-        content = modules_module.decompressed(path, data[1:], '/image')
-    except exception.ImageRefused:
+        content = modules_module.decompress(path, data[1:])
+    except ValueError:
         return
     assert content.startswith(b'\x7fELF') and len(content) <= 32 << 20
 

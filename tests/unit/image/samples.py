@@ -14,10 +14,14 @@
 
 import hashlib
 import os
+import shutil
+import subprocess
+import tempfile
 import uuid
 
 from nova_flexmem import exception
 from nova_flexmem.image import bootloader
+from nova_flexmem.image import decompression
 from nova_flexmem.image import installed
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import locks
@@ -54,6 +58,20 @@ class Tree:
                                           reason=f'{path} is too large')
         return content
 
+    def decompressed(self, paths, max_bytes, max_all_bytes):
+        """As the Tree's, by the programs of this host."""
+        folder = tempfile.mkdtemp()
+        try:
+            for number, path in enumerate(paths):
+                with open(os.path.join(folder, str(number)), 'wb') as f:
+                    f.write(self._files.get(path, b''))
+            return decompression.read(
+                Host(), {path: os.path.join(folder, str(number))
+                         for number, path in enumerate(paths)},
+                max_bytes, max_all_bytes, folder)
+        finally:
+            shutil.rmtree(folder)
+
     def read_text(self, path, max_bytes=MIB):
         return (self.read(path, max_bytes) or b'').decode(errors='replace')
 
@@ -61,6 +79,16 @@ class Tree:
 def kernel_args(tree, release):
     """Return the command line that an image boots a kernel with."""
     return bootloader.read(tree, installed.find(tree)).args(release)
+
+
+class Host:
+    """Runs an appliance's shell scripts on this host."""
+
+    @staticmethod
+    def shell(script):
+        return subprocess.run(
+            ['sh', '-c', script], check=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, text=True).stdout.splitlines()
 
 
 class Appliance:
