@@ -246,15 +246,19 @@ stopped, and starts no sooner than nine times the last scan's duration after
 it. Higher merges more in one scan; lower limits how long a scan keeps the
 processor busy."""),
     cfg.ListOpt(
-        'direct_paths', default=['/var/lib/docker', '/var/lib/containerd',
-                                 '/var/lib/containers', '/var/lib/kubelet'],
+        'direct_paths', default=[
+            '/var/lib/docker', '/var/lib/containerd', '/var/lib/containers',
+            '/var/lib/buildkit', '/var/lib/kubelet', '/var/lib/rancher',
+            '/var/lib/k0s', '/var/lib/machines', '/var/lib/incus',
+            '/var/snap/microk8s/common', '/var/snap/lxd/common'],
         help="""
 Folders in the guest that lie directly on the delta, not on the overlay.
 
 Container engines mount overlays in these folders, and Linux refuses an overlay
 whose upper layer is itself on an overlay. At the first boot, the image's files
 in these folders are copied to the delta, so large folders cost private disk
-and boot time."""),
+and boot time. Images name more in the property flexmem_direct_paths, and
+images and users in /etc/flexmem/direct."""),
     cfg.IntOpt(
         'remove_unused_base_minimum_age_s', default=86400, min=0,
         help="""

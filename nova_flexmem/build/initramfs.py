@@ -30,7 +30,7 @@ _APPLETS = ('sh', 'cat', 'chown', 'chroot', 'echo', 'find', 'grep', 'insmod',
             'ln', 'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
             'sleep', 'stat', 'switch_root', 'sync', 'tail', 'umount')
 _FOLDERS = ('.', 'bin', 'dev', 'modules', 'proc', 'run', 'sys')
-_INIT = os.path.join(os.path.dirname(guest.__file__), 'init')
+_GUEST = os.path.dirname(guest.__file__)
 
 #: Where /init finds the modules, and the order to load them in.
 _MODULE = 'modules/{}.ko'
@@ -40,6 +40,9 @@ _FOLDER_MODE = stat.S_IFDIR | 0o755
 _PROGRAM_MODE = stat.S_IFREG | 0o755
 _FILE_MODE = stat.S_IFREG | 0o644
 _LINK_MODE = stat.S_IFLNK | 0o777
+
+#: The scripts, and their modes.
+_SCRIPTS = {'init': _PROGRAM_MODE, 'direct.sh': _FILE_MODE}
 
 
 def pack(modules):
@@ -81,15 +84,18 @@ def read_modules(archive):
 
 def _members(modules, busybox=None):
     """Return what cpio.pack() takes; a folder comes before its files."""
-    with open(_INIT, 'rb') as f:
-        init = f.read()
+    scripts = {}
+    for name in _SCRIPTS:
+        with open(os.path.join(_GUEST, name), 'rb') as f:
+            scripts[name] = f.read()
     order = ''.join(f'{name}.ko\n' for name, _content in modules).encode()
     return sorted([
         *((name, _FOLDER_MODE, b'') for name in _FOLDERS),
         *((f'bin/{name}', _LINK_MODE, b'busybox') for name in _APPLETS),
         ('bin/busybox', _PROGRAM_MODE,
          _busybox() if busybox is None else busybox),
-        ('init', _PROGRAM_MODE, init),
+        *((name, _SCRIPTS[name], content)
+          for name, content in scripts.items()),
         *((_MODULE.format(name), _FILE_MODE, content)
           for name, content in modules),
         (_ORDER, _FILE_MODE, order)])

@@ -32,10 +32,7 @@ def asked(instance, link):
     :returns: a policy.Asked
     :raises: PolicyConflict
     """
-    prefix = 'image_'
-    properties = {name.removeprefix(prefix): value for name, value
-                  in instance.system_metadata.items()
-                  if name.startswith(prefix)}
+    properties = _properties(instance)
     specs, group = instance.flavor.extra_specs, CONF.flexmem
     if link is None:
         return policy.asked(
@@ -51,3 +48,20 @@ def asked(instance, link):
             ' flatten it')
     return policy.asked(specs, properties, default_policy='required',
                         default_writes='disk', image_policy='allow')
+
+
+def direct_paths(instance):
+    """Return the folders that lie directly on the delta, a list.
+
+    Those of the host, and what the image names.
+    """
+    named = ('' if CONF.flexmem.image_policy == 'ignore' else
+             _properties(instance).get(layered.DIRECT_PATHS, ''))
+    return [*dict.fromkeys((*CONF.flexmem.direct_paths,
+                            *filter(None, named.split(','))))]
+
+
+def _properties(instance):
+    prefix = 'image_'
+    return {name.removeprefix(prefix): value for name, value
+            in instance.system_metadata.items() if name.startswith(prefix)}

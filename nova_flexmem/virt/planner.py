@@ -188,7 +188,7 @@ class Planner:
             image_sha256=base.manifest.image_sha256,
             device=_device(base), writes=asked.writes,
             direct_paths=(link.direct_paths if link
-                          else CONF.flexmem.direct_paths),
+                          else asking.direct_paths(instance)),
             rootfs=base.manifest.rootfs)
         eligibility.check_addresses(instance, image_meta, base)
         try:

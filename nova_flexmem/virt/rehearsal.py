@@ -27,6 +27,7 @@ import nova.conf
 
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem.guest import domain
+from nova_flexmem.virt import asking
 
 CONF = nova.conf.CONF
 
@@ -47,7 +48,7 @@ def try_on(get_guest_xml, context, instance, image_meta, network_info,
                  block_device_info)
     domain.transform(
         xml, _any_boot(), device=CONF.flexmem.device, writes=writes,
-        direct_paths=CONF.flexmem.direct_paths,
+        direct_paths=asking.direct_paths(instance),
         extra_kernel_args=CONF.flexmem.extra_kernel_args,
         reporting_order=flexmem_conf.reporting_order(CONF))
 

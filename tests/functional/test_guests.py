@@ -227,6 +227,14 @@ class BookwormExt4Test(LifeTest, LayersTestCase):
         self.assertNotEqual(0, code)
         self.assertEqual('ext4\n', guest.output(
             'findmnt -no FSTYPE /var/lib/docker'))
+        self.assertEqual('loaded active\n', guest.output(
+            'echo $(systemctl show --value -p LoadState -p ActiveState'
+            ' var-lib-docker.mount)'))
+        # as a soft reboot does it
+        guest.output('systemctl stop var-lib-docker.mount'
+                     ' && ! mountpoint -q /var/lib/docker'
+                     ' && systemctl start local-fs.target'
+                     ' && mountpoint -q /var/lib/docker')
 
     def test_guest_can_not_change_the_base(self):
         guest = self.shared_guest()

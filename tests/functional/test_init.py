@@ -56,6 +56,10 @@ class InitTest(testtools.TestCase):
         tree = tiny_guest.make_tree(cls.folder / 'tree')
         tiny_guest.install(tree, '/bin/cp', '/bin/tar', '/usr/bin/getfattr')
         (tree / 'srv/direct').mkdir(parents=True)
+        (tree / 'home/user').mkdir(parents=True)
+        os.chown(tree / 'home/user', 7, 8)
+        (tree / 'etc/flexmem').mkdir(parents=True)
+        (tree / 'etc/flexmem/direct').write_text('/home/*/own  # a note\n')
         for path in (tree, tree / 'srv/direct'):
             os.chown(path, 3, 4)
             for name, value in _ATTRIBUTES.items():
@@ -68,6 +72,9 @@ class InitTest(testtools.TestCase):
         seen = guest.boot(
             self.base, self.kernel,
             f'{_LOOK}\n{_MOUNTED}\nls /run\n'
+            'stat -c "%u:%g" /home/user/own; grep -c'
+            ' " /home/user/own ext4 " /proc/mounts\n'
+            'cat /run/flexmem/delta/direct.list\n'
             'cat /sys/module/virtio_blk/parameters/queue_depth',
             arguments=['flexmem.direct=/srv/direct',
                        'virtio-blk.queue_depth=24'])
@@ -84,7 +91,8 @@ class InitTest(testtools.TestCase):
                              ('/sys', {'nosuid', 'nodev', 'noexec'})):
             self.assertLessEqual(wanted, set(options[path].split(',')))
         # no folder of systemd, as that is not the init; and the parameter
-        self.assertEqual(['flexmem', '24'], lines[3:])
+        self.assertEqual(['flexmem', '7:8', '1', '/home/user/own', '24'],
+                         lines[3:])
 
     def test_reason_on_all_consoles(self):
         guest = tiny_guest.Guest(self.folder / 'failing')

@@ -26,6 +26,7 @@ mount point of a filesystem without room.
 import errno
 import json
 import os
+import re
 import stat
 import sys
 
@@ -36,6 +37,10 @@ from nova_flexmem.flatten.merge import upper as upper_module
 #: GRUB's programs have to fit what is in the image's boot sector, which a
 #: guest could not write; it never ran those that it has.
 _KEPT = (b'boot/grub/i386-pc', b'boot/grub2/i386-pc')
+
+#: What /init notes, and how much of it counts.
+_PATH = re.compile(rb'(/[A-Za-z0-9._+@:=%-]+)+')
+_LIST_BYTES = 1 << 16
 
 #: Paths nest no deeper: PATH_MAX is 4096.
 _RECURSION_LIMIT = 10000
@@ -48,7 +53,8 @@ def survey(delta, _target, paths):
         raise files.Unmergeable(
             'no upper layer in it; it is not the delta of an instance that'
             ' was ever started')
-    direct = direct_folders(os.path.join(delta, b'direct'), paths)
+    direct = direct_folders(os.path.join(delta, b'direct'),
+                            [*paths, *noted_folders(delta)])
     return {'lower_uuid': upper_module.marks(upper).lower_uuid,
             'size_bytes': sum(_size_bytes(top)
                               for top in (upper, *direct.values()))}
@@ -61,14 +67,31 @@ def merge(delta, target, paths):
         os.path.join(delta, b'upper'), target, mounts, kept=_KEPT,
         index=_inodes(os.path.join(delta, b'work')))
     merging.run()
-    for path, folder in direct_folders(os.path.join(delta, b'direct'),
-                                       paths).items():
+    for path, folder in direct_folders(
+            os.path.join(delta, b'direct'),
+            [*paths, *noted_folders(delta)]).items():
         merging.replace(folder, target + path)
     os.sync()
     return {'written': merging.written, 'removed': merging.removed,
             'unclear': [os.fsdecode(path.removeprefix(
                 os.path.join(delta, b'upper')))
                 for path in merging.unclear]}
+
+
+def noted_folders(delta):
+    """Return the folders that the guest itself has directly on a delta.
+
+    Its /init notes them, a path in each line.
+    """
+    try:
+        number = os.open(os.path.join(delta, b'direct.list'),
+                         os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return []
+    with open(number, 'rb') as f:
+        lines = f.read(_LIST_BYTES).split(b'\n')[:-1]
+    return [line for line in lines if _PATH.fullmatch(line)
+            and os.path.normpath(line) == line]
 
 
 def direct_folders(direct, paths):

@@ -29,7 +29,7 @@ rm sh sleep stat switch_root sync tail umount""".split()
 
 _LISTING = '\n'.join([
     '.', 'bin', 'bin/busybox', *sorted(f'bin/{name}' for name in _APPLETS),
-    'dev', 'init', 'modules', 'modules/b.ko', 'modules/ext4.ko',
+    'dev', 'direct.sh', 'init', 'modules', 'modules/b.ko', 'modules/ext4.ko',
     'modules/order', 'proc', 'run', 'sys', ''])
 
 _MODULES = (('ext4', b'\x7fELF one'), ('b', b'\x7fELF two'))

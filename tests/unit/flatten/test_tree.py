@@ -364,6 +364,24 @@ class MergeTest(testtools.TestCase):
         self.assertEqual({}, merge_main.direct_folders(self.path('none'),
                                                        paths))
 
+    def test_folders_that_the_guest_noted(self):
+        self.make('delta/direct/srv/file')
+        self.assertEqual([], merge_main.noted_folders(self.path('delta')))
+        with open(self.path('delta/direct.list'), 'wb') as f:
+            f.write(b'/srv\n/../etc\n//a\n/a/./b\nrelative\n/with blank\n\0\n'
+                    b'/home/one/.local\n/cut')
+        noted = merge_main.noted_folders(self.path('delta'))
+        self.assertEqual([b'/srv', b'/home/one/.local'], noted)
+        self.assertEqual(
+            {b'/srv': self.path('delta/direct/srv')},
+            merge_main.direct_folders(self.path('delta/direct'), noted))
+        os.rename(self.path('delta/direct.list'), self.path('delta/other'))
+        os.symlink('other', self.path('delta/direct.list'))
+        self.assertEqual([], merge_main.noted_folders(self.path('delta')))
+        os.unlink(self.path('delta/direct.list'))
+        os.mkfifo(self.path('delta/direct.list'))
+        self.assertEqual([], merge_main.noted_folders(self.path('delta')))
+
     def test_symbolic_links_in_the_place_of_folders_of_a_delta(self):
         """They would lead to what the appliance has there."""
         self.make('elsewhere/etc/file')

@@ -347,21 +347,6 @@ class ModulesTest(InitTestCase):
         self.assertEqual('9\n', (self.folder / path).read_text())
 
 
-class DirectTest(InitTestCase):
-
-    def direct(self, value):
-        return self.run_script(
-            'mount_direct() { echo "$1 $#"; }\n'
-            f'direct="{value}"\nmount_direct_folders').splitlines()
-
-    def test_folders(self):
-        self.assertEqual([], self.direct(''))
-        self.assertEqual(['/a 1', '/b/c 1'], self.direct('/a,/b/c'))
-
-    def test_globs_stay(self):
-        self.assertEqual(['/* 1', '* 1'], self.direct('/*,*'))
-
-
 class FailureTest(InitTestCase):
 
     def test_says_why_and_switches_off(self):

@@ -391,6 +391,26 @@ class PlanTest(driver_test.DriverTest):
         self.flags(direct_paths=['/var/../etc'], group='flexmem')
         self.assert_refused('/var/../etc', self.instance())
 
+    def test_direct_paths_that_the_image_names(self):
+        self.flags(direct_paths=['/of/the/host'], group='flexmem')
+        for policy, expected in (
+                ('narrow', ['/of/the/host', '/a', '/b']),
+                ('ignore', ['/of/the/host'])):
+            self.flags(image_policy=policy, group='flexmem')
+            instance = self.instance()
+            instance.system_metadata['image_flexmem_direct_paths'] = (
+                '/a,,/of/the/host,/b')
+            self.spawn(instance)
+            self.assertEqual(expected, self.record(instance).direct_paths)
+            self.assertIn(f'flexmem.direct={",".join(expected)} ',
+                          self.domains[-1])
+
+    def test_direct_paths_of_an_image_that_lead_elsewhere(self):
+        for paths in ('/a/../etc', 'a', '/a b', '/a"'):
+            instance = self.instance()
+            instance.system_metadata['image_flexmem_direct_paths'] = paths
+            self.assert_refused('cannot lie directly', instance)
+
     def test_a_disk_of_the_images_size_where_the_flavor_has_none(self):
         flavor = self.flavor(flexmem__policy='required')
         flavor.root_gb = 0
