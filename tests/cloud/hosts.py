@@ -100,6 +100,14 @@ class Hosts:
         return {name.strip(): int(value) for name, _colon, value in pairs
                 if value.strip().isdigit()}
 
+    def saved_bytes(self, server_id, node):
+        """Return what the file of a suspended server takes of the disk."""
+        machine = self._cloud.machines[node]
+        name = machine.run('virsh', 'domname', server_id).strip()
+        blocks = machine.run('stat', '-c', '%b',
+                             f'/var/lib/libvirt/qemu/save/{name}.save')
+        return int(blocks) * 512
+
     def run(self, node, *argv):
         """Run a program of the virtual environment as nova-compute's user.
 

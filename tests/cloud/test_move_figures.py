@@ -46,11 +46,18 @@ class MoveFiguresTest(moving.MovingTestCase):
             statistics.median(flexmem[name]) / statistics.median(stock[name])
             for name in ('memory_processed', 'downtime'))
         print(f'RAM moved {ram:.2f}, downtime {downtime:.2f}')
+        saved = flexmem['saved'][0] / stock['saved'][0]
+        print(f'file of the suspended server {saved:.2f}')
         self.assertLessEqual(ram, most)
         self.assertLessEqual(downtime, 1)
+        self.assertLessEqual(saved, 0.60)
 
     def _measure(self, server_id):
-        """Move a server; return its moves' statistics, {name: [number]}."""
+        """Move a server and suspend it.
+
+        :returns: the moves' statistics, and in "saved" what its file takes of
+            the disk, in bytes, {name: [number]}
+        """
         self.wait(server_id, 'ACTIVE')
         found: dict[str, list[int]] = {}
         for _ in range(_MOVES):
@@ -58,5 +65,9 @@ class MoveFiguresTest(moving.MovingTestCase):
             moved = self.hosts.migrated(server_id, node)
             for name in ('memory_processed', 'downtime', 'time_elapsed'):
                 found.setdefault(name, []).append(moved[name])
+        self.act(server_id, 'suspend')
+        self.wait(server_id, 'SUSPENDED')
+        found['saved'] = [self.hosts.saved_bytes(
+            server_id, self.host_of(server_id))]
         self.delete(server_id)
         return found
