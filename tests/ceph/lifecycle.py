@@ -31,8 +31,12 @@ _SECRET = """\
 class OnCeph:
     """Part of a test case: root disks and images are in Ceph.
 
+    :cvar removes_folders: as the option [workarounds]
+        ensure_libvirt_rbd_instance_dir_cleanup
     :ivar cluster: the Cluster
     """
+
+    removes_folders = True
 
     images_type = 'rbd'
     image_format = 'raw'
@@ -67,8 +71,8 @@ class OnCeph:
                    rbd_user=ceph_cluster.USER, rbd_secret_uuid=self.secret,
                    rbd_destroy_volume_retry_interval=1,
                    rbd_destroy_volume_retries=60, group='libvirt')
-        self.flags(ensure_libvirt_rbd_instance_dir_cleanup=True,
-                   group='workarounds')
+        self.flags(ensure_libvirt_rbd_instance_dir_cleanup=(
+            self.removes_folders), group='workarounds')
 
     def _assert_nothing_left_in_pools(self, cluster, images):
         for image in [*images.images.values()]:

@@ -48,7 +48,8 @@ class ShelveTest(lifecycle.OnCeph, test_images.ShelveTest):
 
 
 class ResizeTest(lifecycle.OnCeph, test_resize.ResizeTest):
-    pass
+    # a revert on the same host leaves a folder otherwise, of stock servers too
+    removes_folders = False
 
 
 class MemoryTest(lifecycle.OnCeph, test_memory.MemoryTest):
@@ -170,7 +171,7 @@ class OutageTest(lifecycle.OnCeph, harness.NovaTestCase):
 class FiguresTest(lifecycle.OnCeph, harness.NovaTestCase):
     """What a first boot takes of Ceph and of time, beside stock clones."""
 
-    boots = 5
+    boots = 3
 
     def test_first_boots(self):
         stock_flavor = self.make_flavor(flexmem_policy='disabled')
@@ -195,7 +196,8 @@ class FiguresTest(lifecycle.OnCeph, harness.NovaTestCase):
               f' {flexmem_s / stock_s:.2f}); space after the first boot: stock'
               f' {space["stock"] >> 20} MiB, FlexMem'
               f' {space["FlexMem"] >> 20} MiB')
-        self.assertLessEqual(space['FlexMem'], space['stock'])
+        # what doc/source/ceph.rst says
+        self.assertLess(space['FlexMem'], 64 << 20)
 
     def time_spawns(self):
         """Note how long spawns take until libvirt gets the domain."""
