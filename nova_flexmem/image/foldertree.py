@@ -14,6 +14,8 @@
 
 import os
 
+from nova_flexmem.image import modules
+
 
 class FolderTree:
     """Reads the files below a folder, as operating_system.Tree an image's.
@@ -41,6 +43,26 @@ class FolderTree:
             return None
         with open(self._below(path), 'rb') as f:
             return f.read(max_bytes)
+
+    def decompressed(self, paths, max_bytes, max_all_bytes):
+        """Return what compressed files hold, by path.
+
+        The parameters and the returned value are those of
+        decompression.read(). The host's own modules need no appliance.
+        """
+        found: dict[str, bytes | str] = {}
+        for path in paths:
+            content = self.read(path, max_bytes)
+            try:
+                found[path] = ('not there' if content is None
+                               else modules.decompress(path, content))
+            except ValueError as e:
+                found[path] = str(e)
+            max_all_bytes -= len(found[path])
+            if max_all_bytes < 0:
+                del found[path]
+                break
+        return found
 
     def read_text(self, path, max_bytes=1 << 20):
         """Return the beginning of a file as text, '' if there is none."""
