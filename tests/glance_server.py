@@ -98,7 +98,9 @@ class Server:
             [os.path.join(programs, 'gunicorn'), '--worker-class', 'gthread',
              '--threads', '1', '--log-level', 'warning', '--bind',
              f'127.0.0.1:{port}', 'glance.wsgi.api:application'],
-            env=environment, stdout=self._log, stderr=self._log)
+            # Glance's own modules for tests write a log where they are
+            cwd=self.folder, env=environment, stdout=self._log,
+            stderr=self._log)
         atexit.register(self._end)
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while not self._answers():

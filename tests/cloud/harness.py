@@ -12,6 +12,7 @@
 
 """What the tests of the cloud share: images, servers and their guests."""
 
+import contextlib
 import os
 import time
 import uuid
@@ -166,6 +167,33 @@ class CloudTestCase(testtools.TestCase):
 
         self.wait_for(ended, 120, lambda: f'{request_id}: {events}')
         return events
+
+    @contextlib.contextmanager
+    def power_cut(self, node):
+        """Have a host without power, and Nova know it, for a while."""
+        [service] = [each for each in self.connection.compute.services()
+                     if each.host == node and each.binary == 'nova-compute']
+        compute = self.cloud.services[f'nova-compute-{node}']
+        self.cloud.cut_power(node)
+        self.call('PUT', f'/os-services/{service.id}',
+                  json={'forced_down': True})
+        try:
+            yield
+        finally:
+            self.cloud.start_node(node)
+            compute.start()
+            self.wait_for(lambda: self._force_up(service), 120,
+                          lambda: f'Nova does not let {node} be up')
+            self.cloud.wait_ready()
+
+    def _force_up(self, service):
+        """Let a host be up again, once it has cleaned up; return whether."""
+        try:
+            self.call('PUT', f'/os-services/{service.id}',
+                      json={'forced_down': False})
+        except sdk_exceptions.BadRequestException:
+            return False
+        return True
 
     # -- guests
 

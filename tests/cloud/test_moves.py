@@ -12,10 +12,6 @@
 
 """Servers that move between hosts, or out of a host and back."""
 
-import contextlib
-
-from openstack import exceptions as sdk_exceptions
-
 from tests.cloud import harness
 from tools.cloud import layout
 
@@ -82,7 +78,7 @@ class MovesTest(harness.CloudTestCase):
 
     def test_evacuate(self):
         server_id = self.start_flexmem(self.image(), host='node1')
-        with self._power_cut('node1'):
+        with self.power_cut('node1'):
             self.act(server_id, 'evacuate', {})
             # what was evacuated has to be started (since API 2.95)
             self.wait(server_id, 'SHUTOFF')
@@ -97,30 +93,3 @@ class MovesTest(harness.CloudTestCase):
             lambda: f'node1 keeps what it had: {self.hosts.left(server_id)}')
         self.delete(server_id)
         self.assert_nothing_left(server_id)
-
-    @contextlib.contextmanager
-    def _power_cut(self, node):
-        """Have a host without power, and Nova know it, for a while."""
-        [service] = [each for each in self.connection.compute.services()
-                     if each.host == node and each.binary == 'nova-compute']
-        compute = self.cloud.services[f'nova-compute-{node}']
-        self.cloud.cut_power(node)
-        self.call('PUT', f'/os-services/{service.id}',
-                  json={'forced_down': True})
-        try:
-            yield
-        finally:
-            self.cloud.start_node(node)
-            compute.start()
-            self.wait_for(lambda: self._force_up(service), 120,
-                          lambda: f'Nova does not let {node} be up')
-            self.cloud.wait_ready()
-
-    def _force_up(self, service):
-        """Let a host be up again, once it has cleaned up; return whether."""
-        try:
-            self.call('PUT', f'/os-services/{service.id}',
-                      json={'forced_down': False})
-        except sdk_exceptions.BadRequestException:
-            return False
-        return True
