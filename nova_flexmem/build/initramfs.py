@@ -21,6 +21,7 @@ import os
 import stat
 
 from nova_flexmem.build import cpio
+from nova_flexmem.build import ownkernel
 from nova_flexmem import exception
 from nova_flexmem import guest
 
@@ -28,8 +29,10 @@ BUSYBOX = '/bin/busybox'
 
 _APPLETS = ('sh', 'cat', 'chown', 'chroot', 'echo', 'find', 'grep', 'insmod',
             'ln', 'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
-            'sleep', 'stat', 'switch_root', 'sync', 'tail', 'umount')
-_FOLDERS = ('.', 'bin', 'dev', 'modules', 'proc', 'run', 'sys')
+            'sleep', 'stat', 'switch_root', 'sync', 'tail', 'umount',
+            *ownkernel.APPLETS)
+_FOLDERS = ('.', 'bin', 'dev', ownkernel.FOLDER, 'modules', 'proc', 'run',
+            'sys')
 _GUEST = os.path.dirname(guest.__file__)
 
 #: Where /init finds the modules, and the order to load them in.
@@ -96,6 +99,7 @@ def _members(modules, busybox=None):
          _busybox() if busybox is None else busybox),
         *((name, _SCRIPTS[name], content)
           for name, content in scripts.items()),
+        *ownkernel.members(),
         *((_MODULE.format(name), _FILE_MODE, content)
           for name, content in modules),
         (_ORDER, _FILE_MODE, order)])

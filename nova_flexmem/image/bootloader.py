@@ -21,10 +21,12 @@ from nova_flexmem.image import grubscript
 #: Arguments about a root device or another initramfs: ours replaces them.
 #: Memory that is kept for a crash kernel, which nobody loads into a FlexMem
 #: guest. Behind -- all would be for init, ours too.
-_DROPPED = re.compile(
-    r'(BOOT_IMAGE|root|rootflags|rootfstype|rootdelay|rootwait|ro|rw|resume|'
-    r'resume_offset|noresume|initrd|rdinit|cryptdevice|crashkernel|--|'
-    r'rd\.(lvm|luks|md|dm)(\.\w+)*)(=.*)?', re.DOTALL)
+#: A pattern that awk understands as well.
+DROPPED = (
+    'BOOT_IMAGE|root|rootflags|rootfstype|rootdelay|rootwait|ro|rw|resume|'
+    'resume_offset|noresume|initrd|rdinit|cryptdevice|crashkernel|--|'
+    'rd[.](lvm|luks|md|dm)([.][A-Za-z0-9_]+)*')
+_DROPPED = re.compile(f'(?:{DROPPED})(=.*)?', re.DOTALL)
 
 #: Where a word for the guest's /init may begin.
 _OURS = re.compile(r'(?:^|["\s])flexmem\.')

@@ -29,16 +29,18 @@ EROFS, EXT4 = 'erofs', 'ext4'
 #: FlexMem device driver: modules that make it /dev/pmem0.
 DEVICES = {'nvdimm': ('libnvdimm', 'nfit', 'nd_pmem'),
            'virtio-pmem': ('virtio_pci', 'virtio_pmem', 'nd_pmem')}
-_NEEDED = ('overlay', EXT4, 'virtio_pci', 'virtio_blk')
+
+#: What every guest needs.
+NEEDED = ('overlay', EXT4, 'virtio_pci', 'virtio_blk')
 
 #: For a delta on virtio-scsi; for a config drive on a CD, as cloud-init
 #: decides at the very start of the image's own init whether there is one; and
 #: for the balloon, by which free pages are handed back.
-_WELCOME = ('virtio_scsi', 'sd_mod', 'ata_piix', 'ahci', 'sr_mod',
-            'virtio_balloon')
+WELCOME = ('virtio_scsi', 'sd_mod', 'ata_piix', 'ahci', 'sr_mod',
+           'virtio_balloon')
 
 #: All modules that a guest may need, besides what these need.
-WANTED = (*_NEEDED, EROFS, *_WELCOME, *DEVICES['nvdimm'],
+WANTED = (*NEEDED, EROFS, *WELCOME, *DEVICES['nvdimm'],
           *DEVICES['virtio-pmem'])
 
 #: overlayfs has metacopy= since then (RHEL's kernel of that number, too).
@@ -143,7 +145,7 @@ def _examine(tree, image, kernels, loader, release, refused, packs):
     if EROFS in rootfs and not _erofs_has_dax(tree, folder, available, release,
                                               config, image):
         rootfs = (EXT4,)
-    wanted = [*_NEEDED, *rootfs, *_WELCOME,
+    wanted = [*NEEDED, *rootfs, *WELCOME,
               *(name for device in devices for name in DEVICES[device])]
     try:
         paths_to_load = available.closure(wanted)
@@ -180,7 +182,7 @@ def _check(image, release, available, devices, config):
             image=image, reason=f'its kernel {release} is too old; FlexMem'
             ' supports Linux 4.18 and later. Use a newer release of the'
             ' image')
-    missing = [name for name in _NEEDED if name not in available]
+    missing = [name for name in NEEDED if name not in available]
     if not devices:
         missing += ['nvdimm or virtio-pmem']
     missing += [f'DAX ({option})' for option in _DAX_OPTIONS

@@ -89,8 +89,8 @@ class Guests:
         tree = tiny_guest.make_tree(self._folder / 'tree')
         self._fill(tree)
         self._base = tiny_guest.Base(str(self._folder / 'base'), str(tree))
-        wanted = ('overlay', 'ext4', 'erofs', *kernel._NEEDED,
-                  *kernel._WELCOME, *kernel.DEVICES['nvdimm'],
+        wanted = ('overlay', 'ext4', 'erofs', *kernel.NEEDED,
+                  *kernel.WELCOME, *kernel.DEVICES['nvdimm'],
                   *kernel.DEVICES['virtio-pmem'])
         handover.write(str(self._folder), self._kernel.path.read_bytes(),
                        initramfs.pack(self._kernel.modules(wanted)))

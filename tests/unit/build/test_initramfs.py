@@ -11,6 +11,7 @@
 # under the License.
 
 import errno
+import glob
 import hashlib
 import os
 import resource
@@ -24,12 +25,20 @@ from nova_flexmem import exception
 from nova_flexmem import guest
 
 _APPLETS = """\
-cat chown chroot echo find grep insmod ln mkdir mount mv od poweroff readlink \
-rm sh sleep stat switch_root sync tail umount""".split()
+awk cat chown chroot cmp cpio echo find grep insmod ln mkdir mount mv od \
+poweroff readlink reboot rm sed sh sleep stat switch_root sync tail umount \
+uname xzcat zcat""".split()
+
+_OF_OWN_KERNELS = """\
+bls.awk candidates.sh clean.awk closure.awk constants menu.awk order.awk \
+start.sh started.sh tried.sh""".split()
 
 _LISTING = '\n'.join([
-    '.', 'bin', 'bin/busybox', *sorted(f'bin/{name}' for name in _APPLETS),
-    'dev', 'direct.sh', 'init', 'modules', 'modules/b.ko', 'modules/ext4.ko',
+    '.', 'bin', *sorted(f'bin/{name}' for name in (*_APPLETS, 'busybox',
+                                                   'kexec')),
+    'dev', 'direct.sh', 'init', 'kexec',
+    *(f'kexec/{name}' for name in _OF_OWN_KERNELS),
+    'modules', 'modules/b.ko', 'modules/ext4.ko',
     'modules/order', 'proc', 'run', 'sys', ''])
 
 _MODULES = (('ext4', b'\x7fELF one'), ('b', b'\x7fELF two'))
@@ -102,7 +111,7 @@ class InitramfsTest(testtools.TestCase):
         for line in self.cpio(self.build(), '-t', '-v').decode().splitlines():
             self.assertEqual('0/0', line.split()[1], line)
             name = line.split(' -> ')[0].split()[-1]
-            if name in ('init', 'bin/busybox'):
+            if name in ('init', 'bin/busybox', 'bin/kexec'):
                 self.assertTrue(line.startswith('-rwxr-xr-x'), line)
             if name == 'bin/sh':
                 self.assertTrue(line.endswith(' -> busybox'), line)
@@ -157,11 +166,13 @@ class InitramfsTest(testtools.TestCase):
             e = self.assertRaises(ValueError, initramfs.read_modules, content)
             self.assertIn(said, str(e))
 
-    def test_init_is_a_shell_script_without_errors(self):
+    def test_scripts_are_without_errors(self):
         if not os.path.exists(initramfs.BUSYBOX):
             self.skipTest('busybox-static is not installed')
-        init = os.path.join(os.path.dirname(guest.__file__), 'init')
-        subprocess.run([initramfs.BUSYBOX, 'sh', '-n', init], check=True)
+        folder = os.path.dirname(guest.__file__)
+        for script in (os.path.join(folder, 'init'),
+                       *glob.glob(os.path.join(folder, 'kexec/*.sh'))):
+            subprocess.run([initramfs.BUSYBOX, 'sh', '-n', script], check=True)
 
     def test_without_room_no_source_is_blamed(self):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
