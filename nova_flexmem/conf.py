@@ -53,7 +53,7 @@ switch FlexMem on: the flavor or default_policy has to be "preferred" or
 "required". This holds for layered snapshots too, but not for instances that
 use FlexMem already: they can be unshelved, for example. With "allow", tenants
 can have bases built on all hosts that their flavors reach. "ignore" also
-ignores flexmem_writes."""),
+ignores flexmem_writes and flexmem_kernel."""),
     cfg.StrOpt(
         'default_writes', default='disk', choices=[
             ('disk', 'the delta, a disk as durable as a stock root disk'),
@@ -189,6 +189,22 @@ Arguments appended to the kernel command line of FlexMem instances.
 
 A change applies to each FlexMem instance on the host at its next start. A
 wrong argument can keep all of them from booting."""),
+    cfg.BoolOpt(
+        'guest_kernels', default=False,
+        help="""
+Let FlexMem instances run a kernel that is installed in them.
+
+An instance starts its image's kernel. With this option, that kernel starts
+another one by kexec: the one that the instance's boot loader would start, if
+it was installed in the instance. So security updates of kernels take effect at
+the next reboot, which takes one or two seconds longer then. Guests can run
+kernels of their own making, as stock instances can.
+
+Flavors set it with the extra spec flexmem:kernel, images with the property
+flexmem_kernel; both take "own" and "base". Where either says "base", the
+instance runs its image's kernel; with image_policy "narrow", an image cannot
+ask for "own". An instance keeps what it was built with until it is rebuilt or
+unshelved."""),
     cfg.BoolOpt(
         'free_page_reporting', default=True,
         help="""

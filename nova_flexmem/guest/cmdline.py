@@ -24,7 +24,7 @@ _FOLDER = re.compile(r'(/[A-Za-z0-9._+@:=%-]+)+')
 
 
 def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
-          bounce_buffers=False):
+          bounce_buffers=False, kernel='base'):
     """Return the kernel command line.
 
     :param boot: a domain.Boot
@@ -34,6 +34,8 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
         2**reporting_order pages; None: it returns none
     :param extra_kernel_args: arguments appended to all others, text
     :param bounce_buffers: False for a guest whose RAM is all below 4 GiB
+    :param kernel: 'own' for a guest that may start a kernel installed in it,
+        else 'base'
     :returns: text of at most MAX_BYTES bytes
     :raises: ValueError saying which part is wrong
     """
@@ -47,6 +49,8 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
                 ' paths without "..", spaces, commas or quotes')
     if direct_paths:
         words.append('flexmem.direct=' + ','.join(direct_paths))
+    if kernel == 'own' and writes == 'disk':
+        words.append('flexmem.kernel=own')
     if reporting_order is not None:
         words.append(f'flexmem.reporting_order={reporting_order}')
     if not bounce_buffers:

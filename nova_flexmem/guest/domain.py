@@ -87,7 +87,8 @@ class Boot:
 
 
 def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
-              extra_kernel_args='', reporting_order=0, switch=()):
+              extra_kernel_args='', reporting_order=0, switch=(),
+              kernel='base'):
     """Return the FlexMem domain XML for a stock one, text.
 
     :param xml: libvirt domain XML, text
@@ -101,6 +102,8 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         as if its memory is locked or in huge pages
     :param switch: arguments of an ignoreshared.Switch, left out where the
         domain cannot be moved with them
+    :param kernel: 'own' for a guest that may start a kernel installed in it,
+        else 'base'
     :raises: DomainRefused if the domain cannot have a FlexMem device
     """
     root = xmledit.parse(xml)
@@ -115,7 +118,7 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
             reporting_order = None
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
                              extra_kernel_args,
-                             not memory.ram_is_below_4_gib(root))
+                             not memory.ram_is_below_4_gib(root), kernel)
         _set_delta(root, writes)
         _unset_boot(root)
         _set_features(root)

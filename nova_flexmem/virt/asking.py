@@ -61,7 +61,19 @@ def direct_paths(instance):
                             *filter(None, named.split(','))))]
 
 
+def asked_kernel(instance):
+    """Return whose kernel an instance runs: one of policy.KERNELS.
+
+    :raises: PolicyConflict
+    """
+    return policy.asked_kernel(
+        instance.flavor.extra_specs, _properties(instance),
+        guest_kernels=CONF.flexmem.guest_kernels,
+        image_policy=CONF.flexmem.image_policy)
+
+
 def _properties(instance):
+    """Return the properties of an instance's image, {name: value}."""
     prefix = 'image_'
     return {name.removeprefix(prefix): value for name, value
             in instance.system_metadata.items() if name.startswith(prefix)}

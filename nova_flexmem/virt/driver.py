@@ -282,7 +282,7 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             xml = domain.transform(
                 xml, boot,
                 device=record.device, writes=record.writes,
-                direct_paths=record.direct_paths,
+                kernel=record.kernel, direct_paths=record.direct_paths,
                 extra_kernel_args=CONF.flexmem.extra_kernel_args,
                 reporting_order=flexmem_conf.reporting_order(CONF),
                 switch=self._capability.arguments(folder))

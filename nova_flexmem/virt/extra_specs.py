@@ -41,4 +41,12 @@ def register():
                 ' gone when they are powered off.'),
             value={'type': str, 'enum': list(policy.WRITES),
                    'description': 'Where to.'}),
+        base.ExtraSpecValidator(
+            name=policy.FLAVOR_KERNEL,
+            description=(
+                'Which kernel FlexMem instances run. ``own``: the one that'
+                ' their boot loader would start, once a kernel was installed'
+                ' in them; ``base``: the one that their image came with.'),
+            value={'type': str, 'enum': list(policy.KERNELS),
+                   'description': 'Whose kernel.'}),
     ]

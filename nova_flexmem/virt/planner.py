@@ -169,6 +169,7 @@ class Planner:
         return Plan(None, None) if has_disk else None
 
     def _planned(self, context, instance, image_meta, asked, link):
+        kernel = asking.asked_kernel(instance)
         self._await_fit()
         if link is None:
             base = self._bases.of_image(context, instance, image_meta.id)
@@ -189,13 +190,14 @@ class Planner:
             device=_device(base), writes=asked.writes,
             direct_paths=(link.direct_paths if link
                           else asking.direct_paths(instance)),
-            rootfs=base.manifest.rootfs)
+            rootfs=base.manifest.rootfs, kernel=kernel)
         eligibility.check_addresses(instance, image_meta, base)
         try:
             cmdline.build(domain.Boot.of(base), record.writes,
                           record.direct_paths,
                           flexmem_conf.reporting_order(CONF),
-                          CONF.flexmem.extra_kernel_args)
+                          CONF.flexmem.extra_kernel_args,
+                          kernel=record.kernel)
         except ValueError as e:
             raise exception.InstanceRefused(reason=str(e))
         if link is None:

@@ -18,10 +18,12 @@ from nova_flexmem import exception
 
 POLICIES = ('required', 'preferred', 'disabled')
 WRITES = ('disk', 'memory')
+KERNELS = ('own', 'base')
 
 #: The extra specs of flavors and the properties of images.
 FLAVOR_POLICY, IMAGE_POLICY = 'flexmem:policy', 'flexmem_policy'
 FLAVOR_WRITES, IMAGE_WRITES = 'flexmem:writes', 'flexmem_writes'
+FLAVOR_KERNEL, IMAGE_KERNEL = 'flexmem:kernel', 'flexmem_kernel'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,31 @@ def asked(extra_specs, properties, *, default_policy, default_writes,
                 f' {" and ".join(sorted(values))}); use another flavor or'
                 ' another image')
     return Asked(*decided or {default_policy}, *writes or {default_writes})
+
+
+def asked_kernel(extra_specs, properties, *, guest_kernels, image_policy):
+    """Return whose kernel an instance runs.
+
+    "base" of either the flavor or the image decides. An image that says
+    "own" has it if the flavor says nothing and image_policy is "allow".
+
+    :param extra_specs: of the flavor, a dict
+    :param properties: of the image, a dict
+    :param guest_kernels: the option of that name: what holds where neither
+        says anything
+    :param image_policy: what the image may do: the option of that name
+    :returns: one of KERNELS
+    :raises: PolicyConflict for a value that is none of them
+    """
+    if image_policy == 'ignore':
+        properties = {}
+    by_flavor = _given(extra_specs, FLAVOR_KERNEL, {}, '', KERNELS)
+    by_image = _given({}, '', properties, IMAGE_KERNEL, KERNELS)
+    if 'base' in by_flavor | by_image:
+        return 'base'
+    allowed = guest_kernels or by_flavor or (
+        by_image and image_policy == 'allow')
+    return 'own' if allowed else 'base'
 
 
 def allows(extra_specs, *, default_policy, image_policy):

@@ -47,6 +47,8 @@ class Record:
     :ivar kernel_sha256: of the kernel that its guest was started with; None
         in records that say nothing of it
     :ivar initramfs_sha256: the same of the initramfs
+    :ivar kernel: 'own' if its guest may start a kernel installed in it, else
+        'base'
     """
 
     base_key: str
@@ -60,6 +62,7 @@ class Record:
     movable: bool = False
     kernel_sha256: str | None = None
     initramfs_sha256: str | None = None
+    kernel: str = 'base'
     format: int = FORMAT
 
     def on(self, base):

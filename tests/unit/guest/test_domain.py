@@ -127,6 +127,13 @@ class TransformTest(testtools.TestCase):
         self.assertIsNone(root.find('devices/memballoon'))
         self.assertNotIn('reporting', self._line(reporting_order=None))
 
+    def test_kernel_installed_in_the_guest(self):
+        self.assertNotIn('flexmem.kernel', self._line())
+        self.assertIn(' flexmem.kernel=own ', self._line(kernel='own'))
+        # nothing that is installed there outlives a stop
+        self.assertNotIn('flexmem.kernel', self._line(kernel='own',
+                                                      writes='memory'))
+
     def test_memory_that_the_host_cannot_take_back(self):
         for inside in ('<hugepages/>', '<locked/>', '<nosharepages/><locked/>',
                        '<hugepages><page size="2048"/></hugepages>'):

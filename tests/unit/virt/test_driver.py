@@ -43,6 +43,30 @@ class SpawnTest(driver_test.DriverTest):
             ['/sbin/e2label', delta], check=True, text=True,
             capture_output=True).stdout)
 
+    def test_kernel_installed_in_the_guest(self):
+        instance = self.spawned()
+        self.assertEqual('base', self.record(instance).kernel)
+        self.assertNotIn('flexmem.kernel', self.domains[0])
+        instance = self.spawned(flexmem__kernel='own')
+        self.assertEqual('own', self.record(instance).kernel)
+        self.assertIn(' flexmem.kernel=own ', self.domains[-1])
+        # whatever the host says by then
+        self.flags(guest_kernels=True, group='flexmem')
+        self.assertIn(' flexmem.kernel=own ', self.xml(instance))
+        instance = self.spawned(flexmem__kernel='base')
+        self.assertNotIn('flexmem.kernel', self.domains[-1])
+        instance = self.spawned()
+        self.assertIn(' flexmem.kernel=own ', self.domains[-1])
+        self.flags(guest_kernels=False, group='flexmem')
+        self.assertIn(' flexmem.kernel=own ', self.xml(instance))
+
+    def test_kernel_that_is_none_of_the_values(self):
+        self.assert_refused(
+            nova_exception.ImageUnacceptable,
+            'flexmem:kernel=newest is none of own, base',
+            self.instance(self.flavor(flexmem__policy='required',
+                                      flexmem__kernel='newest')))
+
     def test_writes_to_memory(self):
         instance = self.spawned(flexmem__writes='memory')
         self.assertEqual('memory', self.record(instance).writes)

@@ -25,11 +25,13 @@ from nova_flexmem.virt import policy
 from tests.unit import without_packages
 
 GOOD = ([('flexmem:policy', value) for value in policy.POLICIES] +
-        [('flexmem:writes', value) for value in policy.WRITES])
+        [('flexmem:writes', value) for value in policy.WRITES] +
+        [('flexmem:kernel', value) for value in policy.KERNELS])
 
 BAD = [('flexmem:policy', value)
        for value in ('', 'Required', 'required ', 'yes', 'true', 'disk')] + [
     ('flexmem:writes', value) for value in ('', 'ram', 'DISK', 'required')] + [
+    ('flexmem:kernel', value) for value in ('', 'OWN', 'newest', 'true')] + [
     (name, 'required')
     for name in ('flexmem:', 'flexmem:polciy', 'flexmem:policy:x',
                  'flexmem:Policy', 'flexmem:device')]
@@ -76,7 +78,7 @@ class HostOfTheApiTest(test.NoDBTestCase):
             ('cliff', 'jinja2', 'libvirt', 'lxml', 'matplotlib', 'numpy',
              'prometheus_client', 'tqdm', 'zstandard'), _REGISTER)
         self.assertEqual(
-            (0, "['flexmem:policy', 'flexmem:writes']\n"),
+            (0, "['flexmem:kernel', 'flexmem:policy', 'flexmem:writes']\n"),
             (done.returncode, done.stdout), done.stderr)
 
 
@@ -98,6 +100,7 @@ class ApiTest(test.TestCase):
 
     def test_good(self):
         specs = {'flexmem:policy': 'required', 'flexmem:writes': 'memory',
+                 'flexmem:kernel': 'own',
                  'trait:CUSTOM_FLEXMEM': 'required'}
         self.api.post_extra_spec(self.flavor, {'extra_specs': specs})
         self.assertEqual(specs, self.api.get_extra_specs(self.flavor))

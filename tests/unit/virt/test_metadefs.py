@@ -73,10 +73,11 @@ class MetadefsTest(testtools.TestCase):
         properties = self.metadefs['properties']
         for flavor, image, values in (
                 (policy.FLAVOR_POLICY, policy.IMAGE_POLICY, policy.POLICIES),
-                (policy.FLAVOR_WRITES, policy.IMAGE_WRITES, policy.WRITES)):
+                (policy.FLAVOR_WRITES, policy.IMAGE_WRITES, policy.WRITES),
+                (policy.FLAVOR_KERNEL, policy.IMAGE_KERNEL, policy.KERNELS)):
             name = flavor.removeprefix(prefixes['OS::Nova::Flavor'])
             self.assertEqual(
                 name, image.removeprefix(prefixes['OS::Glance::Image']))
             self.assertEqual(list(values), properties[name]['enum'])
             self.assertIn(properties[name]['default'], values)
-        self.assertEqual(2, len(properties))
+        self.assertEqual(3, len(properties))

@@ -146,3 +146,44 @@ class AskedTest(testtools.TestCase):
         e = self.assertRaises(exception.PolicyConflict, asked,
                               {'flexmem:writes': ''}, {})
         self.assertIn('correct the flavor', str(e))
+
+
+#: What flavor and image say, the option guest_kernels, and what an instance
+#: gets where images may narrow it and where they may ask for it.
+KERNELS = [
+    (None, None, False, 'base', 'base'),
+    (None, None, True, 'own', 'own'),
+    ('own', None, False, 'own', 'own'),
+    ('base', None, True, 'base', 'base'),
+    (None, 'own', False, 'base', 'own'),
+    (None, 'own', True, 'own', 'own'),
+    (None, 'base', True, 'base', 'base'),
+    ('own', 'base', True, 'base', 'base'),
+    ('own', 'own', False, 'own', 'own'),
+    ('base', 'own', True, 'base', 'base'),
+]
+
+
+class KernelTest(testtools.TestCase):
+
+    def asked(self, flavor, image, guest_kernels, image_policy):
+        return policy.asked_kernel(
+            {'flexmem:kernel': flavor} if flavor is not None else {},
+            {'flexmem_kernel': image} if image is not None else {},
+            guest_kernels=guest_kernels, image_policy=image_policy)
+
+    def test_flavor_and_image(self):
+        for flavor, image, option, narrowed, allowed in KERNELS:
+            said = flavor, image, option
+            self.assertEqual(narrowed, self.asked(*said, 'narrow'), said)
+            self.assertEqual(allowed, self.asked(*said, 'allow'), said)
+            self.assertEqual(self.asked(flavor, None, option, 'narrow'),
+                             self.asked(*said, 'ignore'), said)
+
+    def test_values_that_are_none(self):
+        for flavor, image, named in (('newest', None, 'flexmem:kernel'),
+                                     ('own', 'newest', 'flexmem_kernel')):
+            e = self.assertRaises(exception.PolicyConflict, self.asked,
+                                  flavor, image, True, 'narrow')
+            self.assertIn(f'{named}=newest is none of own, base', str(e))
+        self.assertEqual('own', self.asked(None, 'newest', True, 'ignore'))
