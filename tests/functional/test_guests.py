@@ -14,15 +14,23 @@
 
 import os
 import tempfile
+import time
 
 from oslo_utils import units
+from testtools import content
 
+from nova_flexmem.build import handover
+from nova_flexmem.build import initramfs
 from nova_flexmem.demo import cache
 from nova_flexmem.demo import hypervisor
 from nova_flexmem.demo import launcher
 from nova_flexmem import exception
+from nova_flexmem.host import memory
 from nova_flexmem.image import appliance
+from nova_flexmem.image import foldertree
+from nova_flexmem.image import kernel as kernel_module
 from nova_flexmem import process
+from nova_flexmem.store import basefiles
 from tests.functional import aptrepo
 from tests.functional import harness
 
@@ -117,6 +125,11 @@ until [ "$(systemctl show --value -p ExecMainExitTimestampMonotonic \
            flexmem-flush.service)" -gt 0 ]; do sleep 1; done
 '''
 
+
+_WAIT_FOR_SUCCESS = '''\
+until [ "$(systemctl show --value -p ExecMainExitTimestampMonotonic \
+           flexmem-kernel.service)" -gt 0 ]; do sleep 1; done
+'''
 
 _USER_DATA = """#cloud-config
 bootcmd: [touch /run/config-drive-was-read]
@@ -264,7 +277,7 @@ class BookwormExt4Test(LifeTest, LayersTestCase):
     def test_upgrade_with_kernel(self):
         repository = os.path.join(self.folder, 'repository.iso')
         kernel = aptrepo.make_iso(repository)
-        guest = self.launcher.flexmem('upgrade', self.boot)
+        guest = self.launcher.flexmem('upgrade', self.boot, kernel='own')
         guest.xml = guest.xml.replace('</devices>', f'''
           <disk type="file" device="disk">
             <driver name="qemu" type="raw"/>
@@ -281,6 +294,63 @@ class BookwormExt4Test(LifeTest, LayersTestCase):
         self.assertEqual([], guest.system_state().failed_units)
         self.assertIn('install ok installed', guest.output(
             f"dpkg-query -W -f '${{Status}}' {kernel}"))
+        release = kernel.removeprefix('linux-image-')
+        for _ in range(2):
+            self._assert_own_kernel(guest, release)
+            guest.reboot()
+        self._compare_with_direct_boot(guest, release)
+        guest.output('mkdir /etc/flexmem; echo base > /etc/flexmem/kernel;'
+                     ' sync')
+        guest.destroy()
+        self.start(guest)
+        self.assertEqual(f'{self.base.manifest.kernel_release}\n',
+                         guest.output('uname -r'))
+
+    def _assert_own_kernel(self, guest, release):
+        self.assertEqual(
+            f'{release}\nflexmem.kernel={release}\n',
+            guest.output("uname -r; grep -o 'flexmem.kernel=[^ ]*'"
+                         ' /proc/cmdline'))
+        state = guest.system_state()
+        self.assertEqual(('running', []), (state.state, state.failed_units))
+        guest.output(_WAIT_FOR_SUCCESS)
+        self.assertEqual('0\n', guest.output(
+            'ls /run/flexmem/delta/kernels.tried'
+            ' && cat /proc/sys/kernel/panic'))
+
+    def _compare_with_direct_boot(self, guest, release):
+        """Measure the guest's memory, and as if its kernel were the base's."""
+        tree = foldertree.FolderTree('/')
+        found = kernel_module.find(tree, 'this machine')
+        if found.release != release:
+            return  # this machine has another one
+        by_kexec = self._private_bytes(guest)
+        folder = os.path.join(self.folder, 'direct')
+        os.mkdir(folder, 0o755)
+        handover.write(folder, found.image, initramfs.pack(found.modules))
+        before = guest.xml
+        for name in (basefiles.KERNEL, basefiles.INITRAMFS):
+            os.chmod(os.path.join(folder, name), 0o644)
+            guest.xml = guest.xml.replace(self.base.file(name),
+                                          os.path.join(folder, name))
+        guest.xml = guest.xml.replace(' flexmem.kernel=own', '')
+        direct = self._private_bytes(guest)
+        self.assertEqual(f'{release}\n', guest.output('uname -r'))
+        self.addDetail('private memory', content.text_content(
+            f'by kexec {by_kexec >> 10} KiB, directly {direct >> 10} KiB'))
+        self.assertLess(by_kexec / direct, 1.03, (by_kexec, direct))
+        guest.xml = before
+
+    def _private_bytes(self, guest):
+        guest.output('sync')
+        guest.destroy()
+        guest.start()
+        guest.wait_shell()
+        guest.wait_multi_user()
+        guest.output(_WAIT_FOR_FLUSH, timeout_s=600)
+        time.sleep(10)
+        return memory.of_process(
+            guest.pid, harness.FLAVOR.ram_mib << 20).private_bytes
 
     def test_writes_to_memory(self):
         guest = self.start(self.launcher.flexmem(

@@ -33,6 +33,7 @@ from nova_flexmem.build import initramfs
 from nova_flexmem.guest import delta
 from nova_flexmem.guest import device
 from nova_flexmem.guest.device import nvdimm
+from nova_flexmem.guest.device import virtio_pmem
 from nova_flexmem.image import kernel
 from nova_flexmem.image import modules
 from nova_flexmem import process
@@ -43,7 +44,8 @@ from nova_flexmem.store import superblock
 SYSTEMS = os.environ.get('FLEXMEM_TEST_KERNELS', '/').split(':')
 
 _MODULES = ('overlay', 'ext4', 'erofs', 'virtio_pci', 'virtio_blk',
-            'virtio_scsi', 'sd_mod', *kernel.DEVICES['nvdimm'])
+            'virtio_scsi', 'sd_mod', *kernel.DEVICES['nvdimm'],
+            *kernel.DEVICES['virtio-pmem'])
 
 #: Of these it takes 10 to 20 without KVM, on a host with other load.
 _BOOT_S = 120
@@ -72,6 +74,10 @@ DISKS = {
                     'scsi-hd,bus=scsi.0,drive=delta,serial=flexmem-delta']}
 
 
+_FLEXMEM_DEVICES = {'nvdimm': nvdimm.Nvdimm(),
+                    'virtio-pmem': virtio_pmem.VirtioPmem()}
+
+
 class Kernel:
     """A kernel and the modules that guests of it need."""
 
@@ -79,25 +85,30 @@ class Kernel:
         system = pathlib.Path(system)
         self.path = max((system / 'boot').glob('vmlinuz-*'))
         self.release = self.path.name.partition('-')[2]
-        self._folder = system / 'lib/modules' / self.release
-        if not self._folder.exists():
-            self._folder = system / 'usr/lib/modules' / self.release
+        self.folder = system / 'lib/modules' / self.release
+        if not self.folder.exists():
+            self.folder = system / 'usr/lib/modules' / self.release
 
     def modules(self, wanted=_MODULES):
         """Return (name, content) of each module, in the order of loading.
 
         :param wanted: names of modules; those they need come with them
         """
-        if not (self._folder / 'modules.dep').exists():
-            process.run('depmod', '-b', str(self._folder.parents[2]),
-                        self.release, timeout_s=60)
-        index = modules.Modules(*(
-            (self._folder / f'modules.{kind}').read_bytes()
-            for kind in ('dep', 'builtin', 'softdep', 'alias')))
-        return [self._module(path) for path in index.closure(wanted)]
+        return [self.read_module(path) for path in self.module_paths(wanted)]
 
-    def _module(self, path):
-        content = (self._folder / path).read_bytes()
+    def module_paths(self, wanted=_MODULES):
+        """Return the paths of modules in the folder, in the same order."""
+        if not (self.folder / 'modules.dep').exists():
+            process.run('depmod', '-b', str(self.folder.parents[2]),
+                        self.release, timeout_s=60)
+        return modules.Modules(*(
+            (self.folder / f'modules.{kind}').read_bytes()
+            for kind in ('dep', 'builtin', 'softdep', 'alias'))).closure(
+                wanted)
+
+    def read_module(self, path):
+        """Return (name, content) of the module at a path in the folder."""
+        content = (self.folder / path).read_bytes()
         if path.endswith('.xz'):
             content = lzma.decompress(content)
         return path.rpartition('/')[2].partition('.')[0], content
@@ -146,7 +157,8 @@ class Guest:
         delta.create(self.delta, size_bytes)
 
     def boot(self, base, booted, script, *, init=None, arguments=(),
-             disk='virtio-blk', layout=True):
+             disk='virtio-blk', layout=True, flexmem_device='nvdimm',
+             timeout_s=_BOOT_S):
         """Start it, wait until it is off; returns what the script printed.
 
         :param base: the Base
@@ -156,6 +168,8 @@ class Guest:
         :param arguments: more words for the kernel command line
         :param disk: one of DISKS
         :param layout: False as hosts have it that do not know layouts
+        :param flexmem_device: 'nvdimm' or 'virtio-pmem'
+        :param timeout_s: seconds until it is ended, as a hard reset would
         """
         archive = self._write_initramfs(booted, init)
         path = os.path.join(self.folder, 'script')
@@ -175,7 +189,7 @@ class Guest:
             'none', '-serial', 'stdio', '-kernel', str(booted.path),
             '-initrd', archive, '-append', ' '.join(line),
             *device.memory_backend(base.path, base.size_bytes),
-            *nvdimm.Nvdimm().arguments('pc', 0),
+            *_FLEXMEM_DEVICES[flexmem_device].arguments('pc', 0),
             '-drive', f'file={self.delta},if=none,id=delta,format=raw',
             *DISKS[disk], '-drive',
             f'file={path},if=none,id=script,format=raw,readonly=on',
@@ -183,9 +197,10 @@ class Guest:
         try:
             done = subprocess.run(words, stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=_BOOT_S)
+                                  stderr=subprocess.STDOUT, timeout=timeout_s)
         except subprocess.TimeoutExpired as e:
-            raise AssertionError((e.stdout or b'').decode(errors='replace'))
+            self.console = (e.stdout or b'').decode(errors='replace')
+            raise AssertionError(self.console)
         self.console = done.stdout.decode(errors='replace')
         _before, begin, printed = self.console.partition(f'{_BEGIN}\n')
         printed, end, _after = printed.partition(f'{_END}\n')

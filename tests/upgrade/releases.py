@@ -91,10 +91,16 @@ def guest_kernel(suite):
     :param suite: as Release
     :raises: Unreachable
     """
-    root = ''
-    if suite != HERE:
-        root = _unpacked(f'kernel-{suite}', suite, [_KERNEL])
+    root = '' if suite == HERE else kernel_root(suite)
     return kernel.find(foldertree.FolderTree(root or '/'), suite)
+
+
+def kernel_root(suite):
+    """Return a folder with the kernel's package of a suite, unpacked.
+
+    :raises: Unreachable
+    """
+    return _unpacked(f'kernel-{suite}', suite, [_KERNEL])
 
 
 def _unpacked(name, suite, packages):
