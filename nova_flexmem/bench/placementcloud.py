@@ -199,9 +199,9 @@ class Recent:
             placementload.image_id(image), collections.deque()).append(
                 (self.now_s, host.state.host))
 
-    def instances(self, image_id, _cell_uuids):
+    def instances(self, spec, _cell_uuids):
         """Return {host: number of instances}."""
-        changes = self._changes.get(image_id, ())
+        changes = self._changes.get(spec.image.id, ())
         while changes and changes[0][0] < self.now_s - self._window_s:
             changes.popleft()
         return collections.Counter(host for _at_s, host in changes)

@@ -19,7 +19,6 @@ are created one after the other on another host.
 
 import collections
 import datetime
-import time
 
 from oslo_log import log
 from oslo_utils import timeutils
@@ -35,8 +34,8 @@ _WINDOW = datetime.timedelta(minutes=10)
 #: Of instances that are asked for; hosts report most of more.
 _MOST = 500
 
-#: An answer is good for the other instances of a request, too.
-_FRESH_S = 1
+#: Where a RequestSpec keeps the answer, for all instances of the request.
+_ANSWER = '_flexmem_recent_instances'
 
 _TIMEOUT_S = 5
 
@@ -46,22 +45,20 @@ class Recent:
 
     def __init__(self):
         self._cells = {}
-        self._answers = {}
 
-    def instances(self, image_id, cell_uuids):
-        """Return {host: number of instances}.
+    def instances(self, spec, cell_uuids):
+        """Return {host: number of instances} of the image of a request.
 
-        One query for each cell; a cell that does not answer counts as none.
+        One query for each cell and request; a cell that does not answer counts
+        as none.
 
-        :param image_id: the image that instances were created from
+        :param spec: the RequestSpec
         :param cell_uuids: a set
         """
-        question = image_id, frozenset(cell_uuids)
-        asked_s, answer = self._answers.get(question, (None, None))
-        if asked_s is None or time.monotonic() - asked_s > _FRESH_S:
-            answer = self._ask(image_id, cell_uuids)
-            # threads of the scheduler replace it, and change none
-            self._answers = {question: (time.monotonic(), answer)}
+        asked, answer = getattr(spec, _ANSWER, (None, None))
+        if asked != cell_uuids:
+            answer = self._ask(spec.image.id, cell_uuids)
+            setattr(spec, _ANSWER, (cell_uuids, answer))
         return answer
 
     def _ask(self, image_id, cell_uuids):

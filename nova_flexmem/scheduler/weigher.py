@@ -101,8 +101,8 @@ class SameBaseWeigher(weights.BaseHostWeigher):
 
     def _numbers(self, hosts, spec, image_id):
         """Return the instances of a base on hosts, None where it is not."""
-        new = self._recent.instances(spec.image.id,
-                                     {host.cell_uuid for host in hosts})
+        new = self._recent.instances(
+            spec, {host.cell_uuid for host in hosts})
         project_id = spec.project_id
         numbers = [hoststats.instances(getattr(host, 'stats', {}),
                                        image_id, project_id)

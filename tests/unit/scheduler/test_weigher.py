@@ -54,8 +54,8 @@ class WeigherTestCase(test.NoDBTestCase):
         self.weighers = [each() for each in self.handler.get_matching_classes(
             ['nova.scheduler.weights.all_weighers', _PATH])]
 
-    def recent(self, _recent, image_id, cell_uuids):
-        self.asked.append((image_id, cell_uuids))
+    def recent(self, _recent, spec, cell_uuids):
+        self.asked.append((spec.image.id, cell_uuids))
         return self.new
 
     def weigh(self, spec, *hosts):
