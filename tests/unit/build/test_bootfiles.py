@@ -51,11 +51,13 @@ class BootFilesTest(testtools.TestCase):
             samples.write_base(target, _KEY)
             for name in (*basefiles.FILES[1:], basefiles.MANIFEST):
                 os.unlink(os.path.join(target, name))
-            path = os.path.join(folder, 'init')
-            with open(path, 'wb') as f:
-                f.write(init)
-            with fixtures.MonkeyPatch('nova_flexmem.build.initramfs._INIT',
-                                      path):
+            scripts = os.path.join(folder, 'scripts')
+            os.mkdir(scripts)
+            for name in ('init', 'direct.sh'):
+                with open(os.path.join(scripts, name), 'wb') as f:
+                    f.write(init)
+            with fixtures.MonkeyPatch('nova_flexmem.build.initramfs._GUEST',
+                                      scripts):
                 handover.write(target, self.image, initramfs.pack(_MODULES))
             samples.write_manifest(target, _KEY, boot_id=boot_id, **facts)
             self.store.publish(target, _KEY)
