@@ -135,7 +135,8 @@ def _examine(tree, image, kernels, loader, release, refused, packs):
     config = _Config(tree.read_text(f'/boot/config-{release}')
                      or tree.read_text(f'{folder}/config'))
     pack = None
-    if not _devices(available) and not _lacks_for_good(config):
+    if not (_devices(available) or _lacks_for_good(config)
+            or _missing(available)):
         pack = drivers.choose(tree, image, folder, release, available, packs,
                               DEVICES['nvdimm'])
         available.add_pack(pack)
@@ -167,6 +168,10 @@ def _devices(available):
                  if all(name in available for name in names))
 
 
+def _missing(available):
+    return [name for name in NEEDED if name not in available]
+
+
 def _lacks_for_good(config):
     """Return whether no module could add a FlexMem device."""
     return not (all(map(config.allows, _DAX_OPTIONS))
@@ -182,7 +187,7 @@ def _check(image, release, available, devices, config):
             image=image, reason=f'its kernel {release} is too old; FlexMem'
             ' supports Linux 4.18 and later. Use a newer release of the'
             ' image')
-    missing = [name for name in NEEDED if name not in available]
+    missing = _missing(available)
     if not devices:
         missing += ['nvdimm or virtio-pmem']
     missing += [f'DAX ({option})' for option in _DAX_OPTIONS

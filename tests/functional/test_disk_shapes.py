@@ -91,7 +91,7 @@ class DisksTest(shapes.ShapesTestCase):
     @classmethod
     def make_hardened(cls, a, disk):
         """Filesystems of their own, on which little is allowed."""
-        cls.partitions(a, disk, 800000, 1000000, -2048)
+        cls.partitions(a, disk, 500000, 600000, -2048)
         a.shell(f'mkfs.ext4 -q -L root {disk}1; mkfs.ext4 -q -L tmp {disk}2;'
                 f' mkfs.xfs -q -L log {disk}3')
         cls.put(a, (f'{disk}1', '/', ''), (f'{disk}2', '/tmp', ''),

@@ -174,7 +174,7 @@ class VendorsTest(shapes.ShapesTestCase):
     def test_suse_minimal(self):
         self.assert_refused(
             'suse_minimal', f'its kernel {_SUSE} has no nfit, nd_pmem; import'
-            ' kernel-default of that version with "nova-flexmem drivers'
+            ' kernel-default-6.4.0-150600.23.25 with "nova-flexmem drivers'
             ' import"')
 
     @classmethod
@@ -227,7 +227,10 @@ class VendorsTest(shapes.ShapesTestCase):
             {'/etc/cirros/version': b'0.6.3\n'}))
 
     def test_cirros(self):
-        self.assert_refused('cirros', 'cirros sentence')
+        self.assert_refused(
+            'cirros', 'its kernel 5.15.0-117-generic has no support for'
+            ' overlay, nvdimm or virtio-pmem; install a kernel with it in the'
+            ' image')
 
     @classmethod
     def make_arch(cls, a, disk):
