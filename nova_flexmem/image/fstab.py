@@ -54,30 +54,53 @@ _LINK = re.compile(r'disk/by-(?:uuid|label|partuuid|partlabel)/'
                    r'|disk/by-id/(?:dm|md|lvm)-|mapper/|md/')
 
 
-def identifiers(appliance, without_filesystem=False):
+def identifiers(appliance):
     """Return {identifier: device} of the image's filesystems.
 
-    :param without_filesystem: of swap space and encrypted devices instead
     :returns: for example {'PARTUUID=0b9c56c1-...': '/dev/sda3'}
     """
     devices = {}
     for line in appliance.command('list-filesystems'):
         device, _colon, kind = line.rpartition(': ')
         # subvolumes can have line feeds in their names
-        if ((kind in _NO_FILESYSTEM) != without_filesystem
-                or not device.startswith('/dev/')
-                or _OTHER_DISK.match(device)):
-            continue
-        devices[device] = device
-        for fact in appliance.command('blkid', device):
-            name, _colon, value = fact.partition(': ')
-            if name in _TAGS and value:
-                devices[normal(f'{_TAGS[name]}={value}')] = device
-        links = ' '.join(appliance.shell(
-            f'udevadm info --query=symlink --name={shlex.quote(device)}'))
-        devices |= {f'/dev/{link}': device for link in links.split()
-                    if _LINK.match(link)}
+        if (kind not in _NO_FILESYSTEM and device.startswith('/dev/')
+                and not _OTHER_DISK.match(device)):
+            facts = dict(fact.split(': ', 1) for fact in
+                         appliance.command('blkid', device) if ': ' in fact)
+            devices |= dict.fromkeys(
+                [device, *_links(appliance, device), *(
+                    normal(f'{tag}={facts[name]}')
+                    for name, tag in _TAGS.items() if facts.get(name))],
+                device)
     return devices
+
+
+def other_identifiers(appliance, known):
+    """Return {identifier: device} of what is no filesystem.
+
+    That is swap space, encrypted devices, and what cannot be told.
+
+    :param known: what identifiers() returned
+    """
+    devices = {}
+    for device in (*appliance.command('list-partitions'),
+                   *appliance.command('lvs')):
+        if device in known or _OTHER_DISK.match(device):
+            continue
+        # it fails where there is nothing to tell
+        facts = appliance.shell(
+            f'blkid -o export {shlex.quote(device)} || true')
+        devices |= dict.fromkeys(
+            [device, *_links(appliance, device), *(
+                normal(fact) for fact in facts
+                if fact.partition('=')[0] in _TAGS.values())], device)
+    return devices
+
+
+def _links(appliance, device):
+    links = ' '.join(appliance.shell(
+        f'udevadm info --query=symlink --name={shlex.quote(device)}'))
+    return [f'/dev/{link}' for link in links.split() if _LINK.match(link)]
 
 
 def normal(spec):

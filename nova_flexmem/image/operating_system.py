@@ -89,8 +89,7 @@ def mount(appliance, operating_system, folder):
     text = tree.read_text(FSTAB, _MAX_TABLE_BYTES)
     devices, encrypted = tree.read_text(CRYPTTAB, _MAX_TABLE_BYTES), known
     if devices:
-        encrypted = known | fstab.identifiers(appliance,
-                                              without_filesystem=True)
+        encrypted = known | fstab.other_identifiers(appliance, known)
     mountpoints = {point: mountable for point, mountable in
                    operating_system.mountpoints.items()
                    if fstab.is_known(mountable, known)}

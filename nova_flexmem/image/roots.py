@@ -23,7 +23,7 @@ _BTRFS_SUBVOLUME = 'btrfsvol:'
 _LOOK_INTO = r"""
     for device in {devices}; do
         if ! mount -o ro "$device" /sysroot 2>/dev/null; then
-            kind=$(blkid -o value -s TYPE "$device")
+            kind=$(blkid -o value -s TYPE "$device" || true)
             case $kind in
             ext4|xfs|btrfs) echo "unmountable: the $kind on $device" ;;
             esac

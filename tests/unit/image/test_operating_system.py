@@ -120,9 +120,11 @@ class MountTest(testtools.TestCase):
 
     def test_encrypted_devices_of_the_image(self):
         answers = {
-            'list-filesystems': ['/dev/sda1: ext4', '/dev/sda2: swap',
-                                 '/dev/sda3: crypto_LUKS'],
-            'blkid /dev/sda3': ['UUID: CCCC-3', 'TYPE: crypto_LUKS']}
+            # without what is encrypted
+            'list-filesystems': ['/dev/sda1: ext4', '/dev/sda2: swap'],
+            'list-partitions': ['/dev/sda1', '/dev/sda2', '/dev/sda3'],
+            'debug sh blkid -o export /dev/sda3 || true': [
+                'DEVNAME=/dev/sda3', 'UUID=CCCC-3', 'TYPE=crypto_LUKS']}
         for path in ('/etc/fstab', '/etc/crypttab'):
             answers |= {f'is-file {path} followsymlinks:true': ['true'],
                         f'filesize {path}': ['1']}
