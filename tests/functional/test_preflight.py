@@ -81,14 +81,16 @@ class PreflightTest(testtools.TestCase):
     def test_boot_files_that_no_guest_boots(self):
         """QEMU maps the base all the same."""
         store = harness.new_store(self.folder)
-        init = os.path.join(self.folder, 'init')
-        with open(init, 'w') as f:
-            f.write('#!/bin/busybox sh\n'
-                    'echo "flexmem: FATAL: it was edited"\npoweroff -f\n')
+        scripts = os.path.join(self.folder, 'scripts')
+        os.mkdir(scripts)
+        for name in ('init', 'direct.sh'):
+            with open(os.path.join(scripts, name), 'w') as f:
+                f.write('#!/bin/busybox sh\n'
+                        'echo "flexmem: FATAL: it was edited"\npoweroff -f\n')
         jump = [(code.replace('ffe0', 'ebfe'), text)
                 for code, text in handover.CODE]
         for target, name, value, limit_s, said in (
-                (initramfs, '_INIT', init, 600, 'FATAL: it was edited'),
+                (initramfs, '_GUEST', scripts, 600, 'FATAL: it was edited'),
                 (handover, 'CODE', jump, 12, 'no end after 12 s')):
             limits_s = dict.fromkeys(trialguest._TIMEOUTS_S, limit_s)
             with (mock.patch.object(target, name, value),
