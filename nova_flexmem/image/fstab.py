@@ -59,7 +59,7 @@ def identifiers(appliance):
 
     :returns: for example {'PARTUUID=0b9c56c1-...': '/dev/sda3'}
     """
-    devices = {}
+    devices: dict[str, str] = {}
     for line in appliance.command('list-filesystems'):
         device, _colon, kind = line.rpartition(': ')
         # subvolumes can have line feeds in their names
@@ -82,7 +82,7 @@ def other_identifiers(appliance, known):
 
     :param known: what identifiers() returned
     """
-    devices = {}
+    devices: dict[str, str] = {}
     for device in (*appliance.command('list-partitions'),
                    *appliance.command('lvs')):
         if device in known or _OTHER_DISK.match(device):
