@@ -16,18 +16,6 @@
 # exits with 1 if the entry is of another release. Else prints its release. The
 # variable "grubenv" names the file with GRUB's variables.
 
-function release_of(path, name) {
-    name = path
-    sub(/.*\//, "", name)
-    if (name == "linux") {
-        sub(/\/linux$/, "", path)
-        name = path
-        sub(/.*\//, "", name)
-    }
-    sub(/^(vmlinuz|kernel|bzImage)-/, "", name)
-    return name
-}
-
 BEGIN {
     while (grubenv != "" && (getline line < grubenv) > 0)
         if (match(line, /^[A-Za-z_]+=/))

@@ -58,10 +58,11 @@ find_default() {
         saved=$(sed -n 's/^saved_entry=//p' "$ROOT/$folder/grubenv" \
             2> /dev/null)
         if grep -q '^[[:space:]]*blscfg' "$menu"; then
-            awk -f "$KEXEC/bls.awk" \
+            awk -f "$KEXEC/release.awk" -f "$KEXEC/bls.awk" \
                 "$ROOT/boot/loader/entries/${saved##*/}.conf" 2> /dev/null
         else
-            awk -v "saved=$saved" -f "$KEXEC/menu.awk" "$menu"
+            awk -v "saved=$saved" -f "$KEXEC/release.awk" \
+                -f "$KEXEC/menu.awk" "$menu"
         fi
         return
     done
@@ -109,12 +110,13 @@ read_own_args() {
     local file
     for file in "$ROOT/boot/grub/grub.cfg" "$ROOT/boot/grub2/grub.cfg"; do
         [ ! -f "$file" ] ||
-            ! awk -v "release=$1" -f "$KEXEC/menu.awk" "$file" || return 0
+            ! awk -v "release=$1" -f "$KEXEC/release.awk" \
+                -f "$KEXEC/menu.awk" "$file" || return 0
     done
     for file in "$ROOT"/boot/loader/entries/*.conf; do
         [ ! -f "$file" ] ||
             ! awk -v "release=$1" -v "grubenv=$ROOT/boot/grub2/grubenv" \
-                -f "$KEXEC/bls.awk" "$file" || return 0
+                -f "$KEXEC/release.awk" -f "$KEXEC/bls.awk" "$file" || return 0
     done
     return 1
 }

@@ -48,18 +48,6 @@ function split_words(text, character, quote, word, open, n) {
     return n + 0
 }
 
-function release_of(path, name) {
-    name = path
-    sub(/.*\//, "", name)
-    if (name == "linux") {
-        sub(/\/linux$/, "", path)
-        name = path
-        sub(/.*\//, "", name)
-    }
-    sub(/^(vmlinuz|kernel|bzImage)-/, "", name)
-    return name
-}
-
 # Returns the entry that a value of $default names below another, or 0.
 function choose(above, names, name, i) {
     if (match(names, />/)) {

@@ -31,7 +31,7 @@ uname xzcat zcat""".split()
 
 _OF_OWN_KERNELS = """\
 bls.awk candidates.sh clean.awk closure.awk constants menu.awk order.awk \
-start.sh started.sh tried.sh""".split()
+release.awk start.sh started.sh tried.sh""".split()
 
 _LISTING = '\n'.join([
     '.', 'bin', *sorted(f'bin/{name}' for name in (*_APPLETS, 'busybox',
