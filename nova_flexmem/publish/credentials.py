@@ -12,6 +12,7 @@
 
 """As whom this host talks to Glance: a keystoneauth section of nova.conf."""
 
+import contextlib
 import re
 
 from keystoneauth1 import exceptions as ks_exceptions
@@ -31,7 +32,7 @@ def load(conf):
 
     :raises: PublishFailed
     """
-    try:
+    with _of_keystone():
         auth = loading.load_auth_from_conf_options(conf, _GROUP)
         if auth is None:
             raise exception.PublishFailed(
@@ -43,8 +44,6 @@ def load(conf):
         adapter = loading.load_adapter_from_conf_options(
             conf, _GROUP, session=session, auth=auth)
         project_id = adapter.get_project_id()
-    except ks_exceptions.ClientException as e:
-        raise exception.PublishFailed(reason=f'Keystone: {e}')
     if not project_id:
         raise exception.PublishFailed(
             reason=f'the credentials in [{_GROUP}] are of no project; set'
@@ -54,12 +53,18 @@ def load(conf):
 
 def endpoint(adapter):
     """Return the address of Glance, without the version."""
-    try:
+    with _of_keystone():
         found = adapter.get_endpoint()
-    except ks_exceptions.ClientException as e:
-        raise exception.PublishFailed(reason=f'Keystone: {e}')
     if not found:
         raise exception.PublishFailed(
             reason=f'Keystone knows no address of Glance; check [{_GROUP}]'
             ' region_name and valid_interfaces')
     return _VERSION.sub('', found)
+
+
+@contextlib.contextmanager
+def _of_keystone():
+    try:
+        yield
+    except ks_exceptions.ClientException as e:
+        raise exception.PublishFailed(reason=f'Keystone: {e}')
