@@ -23,7 +23,6 @@ import contextlib
 import dataclasses
 import os
 import queue
-import string
 import subprocess
 import tempfile
 import time
@@ -111,16 +110,15 @@ class Appliance:
             if self._start(processors):
                 return self
         raise exception.ProgramFailed(
-            program='guestfish', reason='the appliance does not number its'
-            ' disks in the order in which they were added,'
-            f' {len(_PROCESSORS)} times')
+            program='guestfish', reason="the first disk is not the"
+            f" appliance's /dev/sda, {len(_PROCESSORS)} times")
 
     def _start(self, processors):
         """Start it; return whether it is of use.
 
-        Its kernel probes disks side by side, and may number them in another
-        order than libguestfs. That takes one for another then, in some of its
-        commands (seen with 1.48).
+        Its kernel probes disks side by side, and may name the first one, which
+        libguestfs calls /dev/sda, otherwise. Scripts, and some commands of
+        libguestfs (seen with 1.48), take another one for it then.
         """
         # short, as paths of sockets must be; what is killed leaves files
         self._own = tempfile.TemporaryDirectory(
@@ -143,12 +141,10 @@ class Appliance:
             self.command('set-smp', str(processors))
             self.command('set-memsize', str(_MEMORY_MIB))
             self.command('run')
-            devices = self.shell('readlink -f ' + ' '.join(
-                drive.device for drive in self._drives))
-            if devices == [f'/dev/sd{letter}' for letter in
-                           string.ascii_lowercase[:len(self._drives)]]:
+            first = self.shell(f'readlink -f {self._drives[0].device}')
+            if first == ['/dev/sda']:
                 return True
-            LOG.debug('The appliance starts anew: its disks are %s', devices)
+            LOG.debug('The appliance starts anew: its first disk is %s', first)
             self.command('shutdown')
         except BaseException:
             self._end()
