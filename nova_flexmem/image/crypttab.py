@@ -16,7 +16,7 @@ Those of the image's own disk do not exist in a FlexMem instance, which would
 wait for them at each start.
 """
 
-from nova_flexmem.image import fstab
+from nova_flexmem.image import identifiers
 
 _MARK = '# flexmem: '
 
@@ -25,7 +25,7 @@ def names(text, known):
     """Return the names under /dev/mapper of the image's own devices.
 
     :param text: the image's crypttab
-    :param known: what fstab.identifiers() returned, of all devices
+    :param known: what identifiers.find() returned, of all devices
     """
     return {line.split()[0] for line in text.split('\n')
             if _is_own(line, known)}
@@ -45,4 +45,4 @@ def restore(text):
 def _is_own(line, known):
     fields = line.split()
     return (len(fields) >= 2 and not fields[0].startswith('#')
-            and fstab.normal(fields[1]) in known)
+            and identifiers.normal(fields[1]) in known)

@@ -21,15 +21,12 @@ another disk of the appliance.
 """
 
 import re
-import shlex
+
+from nova_flexmem.image import identifiers
 
 _HEADER = ('# Lines marked "flexmem:" mounted parts of the image; in a FlexMem'
            ' instance these are\n# in the root filesystem already, and swap'
            ' space of the image does not exist.\n')
-
-#: What blkid calls an identifier, and what fstab does (see fstab(5)).
-_TAGS = {'UUID': 'UUID', 'LABEL': 'LABEL', 'PART_ENTRY_UUID': 'PARTUUID',
-         'PART_ENTRY_NAME': 'PARTLABEL'}
 
 #: An option of the lines that a base's fstab has in place of the image's own
 #: (see fstab(5) on names that begin with x-).
@@ -38,88 +35,19 @@ BIND_MARK = 'x-flexmem'
 #: What a filesystem's options can forbid, by the option that allows it again.
 _FORBIDDEN = {'dev': 'nodev', 'suid': 'nosuid', 'exec': 'noexec', 'rw': 'ro'}
 
-_NO_FILESYSTEM = ('swap', 'unknown', 'crypto_LUKS')
 _PLAIN_PATH = re.compile(r"(/[^/'\x00-\x1f\x7f]+)+")
-#: Of the appliance: what is built, or merged, is there.
 _ESCAPE = re.compile(r'\\([0-3][0-7]{2})')
-_OTHER_DISK = re.compile(r'^/dev/sd(?!a\d*$)')
-_FIRST_DISK = re.compile(r'^/dev/(?:sd|vd|hd|xvd)a(?=\d*$)')
 _SUBVOLUME = re.compile(r'subvol=/?([\w.@/+-]+)')
 _BTRFS_SUBVOLUME = 'btrfsvol:'
 _MAPPER = '/dev/mapper/'
 _BY_PATH = '/dev/disk/by-path/'
-
-#: Names by udev that follow from what is on a disk, not from where it is.
-_LINK = re.compile(r'disk/by-(?:uuid|label|partuuid|partlabel)/'
-                   r'|disk/by-id/(?:dm|md|lvm)-|mapper/|md/')
-
-
-def identifiers(appliance):
-    """Return {identifier: device} of the image's filesystems.
-
-    :returns: for example {'PARTUUID=0b9c56c1-...': '/dev/sda3'}
-    """
-    devices: dict[str, str] = {}
-    for line in appliance.command('list-filesystems'):
-        device, _colon, kind = line.rpartition(': ')
-        # subvolumes can have line feeds in their names
-        if (kind not in _NO_FILESYSTEM and device.startswith('/dev/')
-                and not _OTHER_DISK.match(device)):
-            facts = dict(fact.split(': ', 1) for fact in
-                         appliance.command('blkid', device) if ': ' in fact)
-            devices |= dict.fromkeys(
-                [device, *_links(appliance, device), *(
-                    normal(f'{tag}={facts[name]}')
-                    for name, tag in _TAGS.items() if facts.get(name))],
-                device)
-    return devices
-
-
-def other_identifiers(appliance, known):
-    """Return {identifier: device} of what is no filesystem.
-
-    That is swap space, encrypted devices, and what cannot be told.
-
-    :param known: what identifiers() returned
-    """
-    devices: dict[str, str] = {}
-    for device in (*appliance.command('list-partitions'),
-                   *appliance.command('lvs')):
-        if device in known or _OTHER_DISK.match(device):
-            continue
-        # it fails where there is nothing to tell
-        facts = appliance.shell(
-            f'blkid -o export {shlex.quote(device)} || true')
-        devices |= dict.fromkeys(
-            [device, *_links(appliance, device), *(
-                normal(fact) for fact in facts
-                if fact.partition('=')[0] in _TAGS.values())], device)
-    return devices
-
-
-def _links(appliance, device):
-    links = ' '.join(appliance.shell(
-        f'udevadm info --query=symlink --name={shlex.quote(device)}'))
-    return [f'/dev/{link}' for link in links.split() if _LINK.match(link)]
-
-
-def normal(spec):
-    """Return an identifier as identifiers() has it.
-
-    The guest's first disk, however its kernel calls it, is the image, which
-    is the appliance's first disk.
-    """
-    name, equals, value = spec.replace('"', '').partition('=')
-    if not equals:
-        return _FIRST_DISK.sub('/dev/sda', name)
-    return name + equals + (value.lower() if name.endswith('UUID') else value)
 
 
 def is_known(mountable, known):
     """Return whether a filesystem is one of the image.
 
     :param mountable: as libguestfs names it
-    :param known: what identifiers() returned
+    :param known: the filesystems that identifiers.find() returned
     """
     device = mountable.removeprefix(_BTRFS_SUBVOLUME)
     if device == mountable:
@@ -131,11 +59,11 @@ def mountables(text, known):
     """Return {mount point: mountable} of the entries that can be told apart.
 
     :param text: the image's fstab
-    :param known: what identifiers() returned
+    :param known: the filesystems that identifiers.find() returned
     """
     mountables = {}
     for spec, point, kind, options in _entries(text):
-        device = known.get(normal(spec))
+        device = known.get(identifiers.normal(spec))
         if (device is None or kind == 'swap' or 'noauto' in options.split(',')
                 or not _PLAIN_PATH.fullmatch(point) or '..' in point
                 or not point.isprintable()):
@@ -152,7 +80,7 @@ def why_not(text, known, mounted, encrypted=()):
     A line of it may be commented out only where its files are in the base.
 
     :param text: the image's fstab
-    :param known: what identifiers() returned
+    :param known: the filesystems that identifiers.find() returned
     :param mounted: where filesystems of the image are mounted
     :param encrypted: names of the image's encrypted devices, when open
     """
@@ -168,7 +96,7 @@ def why_not(text, known, mounted, encrypted=()):
         if spec.removeprefix(_MAPPER) in encrypted and 'nofail' not in words:
             return (f'{where}, which is encrypted (LUKS) in it; use an image'
                     ' without encryption')
-        if normal(spec) not in known:
+        if identifiers.normal(spec) not in known:
             continue
         if any(word.startswith('subvolid=') for word in words) and (
                 not _SUBVOLUME.search(options)):
@@ -188,7 +116,7 @@ def reduce(text, known, mountpoints):
     forbade, the folder in its place forbids as well, by a bind mount.
 
     :param text: the image's fstab
-    :param known: what identifiers() returned
+    :param known: the filesystems that identifiers.find() returned
     :param mountpoints: where filesystems of the image are mounted
     """
     gone = {point.rstrip('/') for point in mountpoints}
@@ -198,7 +126,7 @@ def reduce(text, known, mountpoints):
         bound = []
         for spec, point, kind, options in _entries(line):
             if (kind == 'swap' or point.rstrip('/') in gone
-                    or normal(spec) in known):
+                    or identifiers.normal(spec) in known):
                 if point.rstrip('/') in gone - {''}:
                     bound = _bound(line.split()[1], options.split(','))
                 line = f'# flexmem: {line}'

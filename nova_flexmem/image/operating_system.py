@@ -19,6 +19,7 @@ from nova_flexmem import exception
 from nova_flexmem.image import crypttab
 from nova_flexmem.image import decompression
 from nova_flexmem.image import fstab
+from nova_flexmem.image import identifiers
 from nova_flexmem.image import roots
 
 FSTAB = '/etc/fstab'
@@ -84,12 +85,11 @@ def mount(appliance, operating_system, folder):
     """
     root = operating_system.mountpoints['/']
     appliance.command('mount-ro', root, '/')
-    known = fstab.identifiers(appliance)
+    known, others = identifiers.find(appliance)
     tree = Tree(appliance, folder)
     text = tree.read_text(FSTAB, _MAX_TABLE_BYTES)
-    devices, encrypted = tree.read_text(CRYPTTAB, _MAX_TABLE_BYTES), known
-    if devices:
-        encrypted = known | fstab.other_identifiers(appliance, known)
+    devices = tree.read_text(CRYPTTAB, _MAX_TABLE_BYTES)
+    encrypted = known | others
     mountpoints = {point: mountable for point, mountable in
                    operating_system.mountpoints.items()
                    if fstab.is_known(mountable, known)}

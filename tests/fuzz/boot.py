@@ -18,6 +18,7 @@ from nova_flexmem import exception
 from nova_flexmem.image import bootloader
 from nova_flexmem.image import fstab
 from nova_flexmem.image import grub
+from nova_flexmem.image import identifiers
 from nova_flexmem.image import kernel
 from nova_flexmem.image import modules as modules_module
 from tests.fuzz import form
@@ -115,7 +116,7 @@ def mounts(data):
     """An fstab, and the identifiers of the image's filesystems."""
     texts = form.parts(data)
     text = form.text(texts[''])
-    known = {fstab.normal(line): '/dev/sda1'
+    known = {identifiers.normal(line): '/dev/sda1'
              for line in form.text(texts.get('known', b'')).splitlines()}
     for point, mountable in fstab.mountables(text, known).items():
         assert point[0] == '/' and '..' not in point, point

@@ -22,6 +22,7 @@ import uuid
 from nova_flexmem import exception
 from nova_flexmem.image import bootloader
 from nova_flexmem.image import decompression
+from nova_flexmem.image import identifiers
 from nova_flexmem.image import installed
 from nova_flexmem.store import basefiles
 from nova_flexmem.store import locks
@@ -109,6 +110,26 @@ class Appliance:
 
     def shell(self, script):
         return self.command('debug', 'sh', script)
+
+
+def devices(partitions, volumes=()):
+    """Return what an Appliance answers about an image's block devices.
+
+    :param partitions: {device file: lines that blkid prints}, or in place of
+        the lines the type of a filesystem
+    :param volumes: the same of logical volumes
+    """
+    found = {name: [f'TYPE={facts}', 'USAGE=filesystem']
+             if isinstance(facts, str) else facts
+             for name, facts in (dict(partitions) | dict(volumes)).items()}
+    lines = []
+    for name, facts in found.items():
+        lines += [f'device {name}', *(
+            fact if fact.startswith('links ') else f'fact {fact}'
+            for fact in facts)]
+    script = identifiers.LOOK_AT.format(devices=' '.join(found))
+    return {'list-partitions': list(partitions), 'lvs': list(volumes),
+            f'debug sh {script}': lines}
 
 
 def write_base(folder, key, content=b'root filesystem', **facts):

@@ -13,7 +13,6 @@
 import testtools
 
 from nova_flexmem.image import fstab
-from tests.unit.image import samples
 
 _HEADER = """\
 # Lines marked "flexmem:" mounted parts of the image; in a FlexMem instance \
@@ -188,38 +187,6 @@ LABEL=volume /srv ext4 defaults
         for point in ('none', 'home', '/a/../../etc', "/a'b", '/a\\012b',
                       '//', '/'):
             self._assert_mountables({}, f'LABEL=EFI {point} vfat defaults\n')
-
-
-class IdentifiersTest(testtools.TestCase):
-
-    def test_all_names_of_the_filesystems(self):
-        links = 'debug sh udevadm info --query=symlink --name='
-        self.assertEqual(
-            {'/dev/sda2': '/dev/sda2', 'LABEL=EFI': '/dev/sda2',
-             'UUID=ab-cd': '/dev/sda2', 'PARTUUID=0b9c': '/dev/sda2',
-             'PARTLABEL=boot: x': '/dev/sda2',
-             '/dev/disk/by-uuid/AB-CD': '/dev/sda2',
-             '/dev/disk/by-label/EFI': '/dev/sda2',
-             '/dev/vg/root': '/dev/vg/root', 'UUID=1-2': '/dev/vg/root',
-             '/dev/mapper/vg-root': '/dev/vg/root',
-             '/dev/disk/by-id/dm-uuid-LVM-x': '/dev/vg/root'},
-            fstab.identifiers(samples.Appliance({
-                'list-filesystems': ['/dev/sda1: unknown', '/dev/sda2: vfat',
-                                     '/dev/sda5: swap',
-                                     'btrfsvol:/dev/sda3/@: btrfs',
-                                     'btrfsvol:/dev/sda3/a', 'b: btrfs', '',
-                                     '/dev/sdb: ext4', '/dev/sdab1: ext4',
-                                     '/dev/vg/root: ext4'],
-                'blkid /dev/sda2': ['LABEL: EFI', 'UUID: AB-CD', 'TYPE: vfat',
-                                    'PART_ENTRY_UUID: 0b9c',
-                                    'PART_ENTRY_NAME: boot: x'],
-                'blkid /dev/vg/root': ['UUID: 1-2', 'LABEL: '],
-                f'{links}/dev/sda2': [
-                    'disk/by-id/scsi-0QEMU_QEMU_HARDDISK_hd0-part2'
-                    ' disk/by-path/pci-0000:00:02.0-scsi-0:0:0:0-part2'
-                    ' disk/by-uuid/AB-CD disk/by-label/EFI'],
-                f'{links}/dev/vg/root': [
-                    'disk/by-id/dm-uuid-LVM-x vg/root mapper/vg-root']})))
 
 
 class KnownTest(testtools.TestCase):

@@ -67,10 +67,10 @@ class MountTest(testtools.TestCase):
         :param links: {mount point: where it leads to}
         :param text: the image's fstab
         """
-        answers = {'list-filesystems': [f'/dev/sda{number}: ext4'
-                                        for number in (1, 2, 3)],
-                   'is-file /etc/fstab followsymlinks:true': ['true'],
-                   'filesize /etc/fstab': [str(len(text))]}
+        answers = samples.devices(
+            {f'/dev/sda{number}': 'ext4' for number in (1, 2, 3)})
+        answers['is-file /etc/fstab followsymlinks:true'] = ['true']
+        answers['filesize /etc/fstab'] = [str(len(text))]
         for point in mountpoints:
             answers[f'is-dir {point} followsymlinks:true'] = ['true']
             answers[f'realpath {point}'] = [(links or {}).get(point, point)]
@@ -119,12 +119,9 @@ class MountTest(testtools.TestCase):
              *text.splitlines()[2:]], lines[2:])
 
     def test_encrypted_devices_of_the_image(self):
-        answers = {
-            # without what is encrypted
-            'list-filesystems': ['/dev/sda1: ext4', '/dev/sda2: swap'],
-            'list-partitions': ['/dev/sda1', '/dev/sda2', '/dev/sda3'],
-            'debug sh blkid -o export /dev/sda3 || true': [
-                'DEVNAME=/dev/sda3', 'UUID=CCCC-3', 'TYPE=crypto_LUKS']}
+        answers = samples.devices({
+            '/dev/sda1': 'ext4', '/dev/sda2': ['TYPE=swap', 'USAGE=other'],
+            '/dev/sda3': ['UUID=CCCC-3', 'TYPE=crypto_LUKS', 'USAGE=crypto']})
         for path in ('/etc/fstab', '/etc/crypttab'):
             answers |= {f'is-file {path} followsymlinks:true': ['true'],
                         f'filesize {path}': ['1']}
