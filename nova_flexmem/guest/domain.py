@@ -24,6 +24,7 @@ from stevedore import driver
 from stevedore import exception as stevedore_exception
 
 from nova_flexmem import exception
+from nova_flexmem.guest import basedisk
 from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest import fitness
@@ -94,7 +95,8 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
     :param xml: libvirt domain XML, text
     :param boot: the Boot
     :param device: name of a driver in namespace nova_flexmem.device
-    :param writes: 'disk' makes the root disk the delta, 'memory' removes it
+    :param writes: 'disk' makes the root disk the delta, 'memory' has zeros
+        in its place
     :param direct_paths: folders in the guest that lie directly on the delta
     :param extra_kernel_args: arguments appended to the kernel command line
     :param reporting_order: the guest returns free memory through its balloon,
@@ -119,7 +121,7 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
                              extra_kernel_args,
                              not memory.ram_is_below_4_gib(root), kernel)
-        _set_delta(root, writes)
+        _set_delta(root, writes, boot)
         _unset_boot(root)
         _set_features(root)
         dimm_slot = memory.make_room(root, boot.size_bytes)
@@ -168,10 +170,10 @@ def _load(name):
                          ' or virtio-pmem, or install the driver')
 
 
-def _set_delta(root, writes):
+def _set_delta(root, writes, boot):
     disk = fitness.root_disk(root)
     if writes == 'memory':
-        xmledit.remove(disk)
+        basedisk.put_zeros(disk, boot.root_pmem)
     elif writes == 'disk':
         fitness.check_delta_bus(root, disk)
         serial = disk.find('serial')

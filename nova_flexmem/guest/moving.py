@@ -21,6 +21,7 @@ import dataclasses
 import re
 
 from nova_flexmem import exception
+from nova_flexmem.guest import basedisk
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest import ignoreshared
 from nova_flexmem.guest import qemuargs
@@ -79,6 +80,7 @@ def moved(xml, place):
         _after(root, words, option)
         words[words.index(option) + 1] = path
     qemuargs.replace(root, [*words, *place.switch])
+    basedisk.move_zeros(root, place.root_pmem)
     return xmledit.serialize(root)
 
 

@@ -22,6 +22,7 @@ import string
 from lxml import etree
 
 from nova_flexmem import exception
+from nova_flexmem.guest import basedisk
 from nova_flexmem.guest import xmledit
 
 #: The serial by which the base's disk is found in the rescue guest.
@@ -36,17 +37,30 @@ def attach_base(xml, root_pmem, offset_bytes, size_bytes, missing_disk=None):
     :param offset_bytes: where the root filesystem begins in root.pmem
     :param size_bytes: size of the root filesystem
     :param missing_disk: path of the root disk, or pool and name of its image,
-        if that does not exist, as with writes='memory'; its disk is removed
-        from the XML
+        if that does not exist, as with writes='memory'; the base takes its
+        place
     :returns: libvirt domain XML, text
     :raises: DomainRefused if the guest has no room for another disk
     """
     root = xmledit.parse(xml)
-    if missing_disk:
-        for absent in root.xpath(
-                'devices/disk[source[@file=$name or @name=$name]]',
-                name=missing_disk):
-            xmledit.remove(absent)
+    absent = next(iter(root.xpath(
+        'devices/disk[source[@file=$name or @name=$name]]',
+        name=missing_disk or '')), None)
+    before = root.findall('devices/disk')[-1]
+    target = etree.Element('target', dev=_free_name(root), bus='virtio')
+    if absent is not None and absent.find('target').get('bus') == 'virtio':
+        # those behind it keep their letters
+        before, target = absent, absent.find('target')
+    xmledit.insert(
+        before.getparent(), before.getparent().index(before) + 1,
+        basedisk.part(root_pmem, offset_bytes, size_bytes, target,
+                      BASE_SERIAL))
+    if absent is not None:
+        xmledit.remove(absent)
+    return xmledit.serialize(root)
+
+
+def _free_name(root):
     taken = set(root.xpath('devices/disk/target/@dev'))
     name = next((f'vd{letter}' for letter in string.ascii_lowercase
                  if f'vd{letter}' not in taken), None)
@@ -54,18 +68,4 @@ def attach_base(xml, root_pmem, offset_bytes, size_bytes, missing_disk=None):
         raise exception.DomainRefused(
             domain=root.findtext('name') or '(unnamed)',
             reason='all its virtio disks are taken; detach a volume')
-    disk = etree.Element('disk', type='file', device='disk')
-    etree.SubElement(disk, 'driver', name='qemu', type='raw')
-    source = etree.SubElement(disk, 'source', file=root_pmem)
-    # without it libvirt gives the file to QEMU's user, who could then write
-    # to it
-    etree.SubElement(source, 'seclabel', model='dac', relabel='no')
-    slices = etree.SubElement(source, 'slices')
-    etree.SubElement(slices, 'slice', type='storage', offset=str(offset_bytes),
-                     size=str(size_bytes))
-    etree.SubElement(disk, 'target', dev=name, bus='virtio')
-    etree.SubElement(disk, 'readonly')
-    etree.SubElement(disk, 'serial').text = BASE_SERIAL
-    last = root.findall('devices/disk')[-1]
-    xmledit.insert(last.getparent(), last.getparent().index(last) + 1, disk)
-    return xmledit.serialize(root)
+    return name

@@ -17,6 +17,7 @@ root disk, which is a delta beside a shared base, and in what follows from it.
 """
 
 import contextlib
+import copy
 import functools
 import os
 
@@ -33,6 +34,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import glanceconf
+from nova_flexmem.guest import basedisk
 from nova_flexmem.guest import domain
 from nova_flexmem.guest import ignoreshared
 from nova_flexmem.guest import rescue as guest_rescue
@@ -289,6 +291,13 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
             diskkinds.of(instance).write_record(record.started(
                 base, bootdigests.of(base, boot), ignoreshared.is_given(xml)))
             return xml
+
+    def _get_instance_disk_info_from_config(self, guest_config,
+                                            block_device_info):
+        guest_config = copy.copy(guest_config)
+        guest_config.devices = basedisk.without_zeros(guest_config.devices)
+        return super()._get_instance_disk_info_from_config(guest_config,
+                                                           block_device_info)
 
     def _base(self, context, instance, record, from_host=None):
         """Return (the base of an instance, whether its layout is another)."""

@@ -169,6 +169,8 @@ USED = {
         '_disk_raw_to_qcow2(path)',
         '_get_disk_size_reserved_for_image_cache()',
         '_get_guest_xml',
+        '_get_instance_disk_info_from_config(guest_config, '
+        'block_device_info)',
         '_hard_reboot',
         '_host',
         '_image_api',

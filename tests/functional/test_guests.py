@@ -357,8 +357,8 @@ class BookwormExt4Test(LifeTest, LayersTestCase):
             'memory', self.boot, writes='memory',
             direct_paths=_DIRECT_PATHS))
         self.assertEqual([], guest.system_state().failed_units)
-        self.assertEqual('', guest.output(
-            'lsblk -nd -o NAME | grep ^vd || true'))
+        self.assertEqual('vda 4096 1', ' '.join(guest.output(
+            'lsblk -nbd -o NAME,SIZE,RO | grep ^vd').split()))
         guest.output('echo gone > /root/file; sync')
         guest.output(_NESTED_OVERLAY.format(folder='/var/lib/docker'))
         guest.reboot()

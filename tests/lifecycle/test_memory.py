@@ -27,8 +27,11 @@ class MemoryTest(harness.NovaTestCase):
 
     def test_memory(self):
         self.flags(shelved_offload_time=0)
-        server = self.boot()
-        self.hear(server, 1, **harness.FLEXMEM, disks={},
+        server = self.boot(flavor=self.make_flavor(
+            ephemeral=1))
+        # letters as Nova gives them
+        disks = {'vda': 4096, 'vdb': 1 << 30}
+        self.hear(server, 1, **harness.FLEXMEM, disks=disks,
                   rootdev='/dev/pmem0')
         self.assertNotIn('disk', os.listdir(self.path(server)))
 
@@ -45,15 +48,15 @@ class MemoryTest(harness.NovaTestCase):
         self.act(server, 'os-stop', until='SHUTOFF')
         self.act(server, 'os-start')
         # a fresh root
-        self.hear(server, 1, **harness.FLEXMEM, disks={})
+        self.hear(server, 1, **harness.FLEXMEM, disks=disks)
         self.act(server, 'rescue', {}, until='RESCUE')
         self.hear(server, 1, **harness.STOCK,
-                  disks=lambda disks: len(disks) == 2,
-                  seen=lambda seen: list(seen.values()) == ['base:witness'])
+                  disks=lambda disks: list(disks) == ['vda', 'vdb', 'vdc'],
+                  seen=lambda seen: seen['vdb'] == 'base:witness')
         self.act(server, 'unrescue')
-        self.hear(server, 1, **harness.FLEXMEM, disks={})
+        self.hear(server, 1, **harness.FLEXMEM, disks=disks)
         self.act(server, 'rebuild', {'imageRef': self.image})
-        self.hear(server, 1, **harness.FLEXMEM, disks={})
+        self.hear(server, 1, **harness.FLEXMEM, disks=disks)
         self.delete(server)
 
     def test_bad_extra_spec(self):

@@ -134,6 +134,28 @@ class TransformTest(testtools.TestCase):
         self.assertNotIn('flexmem.kernel', self._line(kernel='own',
                                                       writes='memory'))
 
+    def test_letters_of_disks_where_writes_go_to_memory(self):
+        volume = ('<disk type="block" device="disk"><source dev="/dev/v"/>'
+                  '<target dev="{}" bus="{}"/></disk></devices>')
+        for bus, letters in (('virtio', 'vd'), ('scsi', 'sd')):
+            xml = STOCK.replace('"virtio"', f'"{bus}"').replace(
+                'vda', f'{letters}a').replace(
+                    '</devices>', volume.format(f'{letters}b', bus))
+            before = xmledit.parse(xml).xpath('devices/disk/target/@dev')
+            self.assertEqual([f'{letters}a', f'{letters}b'], before)
+            root = self._root(xml, writes='memory')
+            self.assertEqual(before, root.xpath('devices/disk/target/@dev'))
+            zeros = root.find('devices/disk')
+            self.assertEqual(BOOT.root_pmem, zeros.find('source').get('file'))
+            self.assertEqual(
+                {'type': 'storage', 'offset': '0', 'size': '4096'},
+                dict(zeros.find('source/slices/slice').attrib))
+            self.assertIsNotNone(zeros.find('readonly'))
+        # QEMU has none there that are read-only
+        self.assertEqual([], self._root(
+            STOCK.replace('"virtio"', '"sata"'),
+            writes='memory').xpath('devices/disk'))
+
     def test_memory_that_the_host_cannot_take_back(self):
         for inside in ('<hugepages/>', '<locked/>', '<nosharepages/><locked/>',
                        '<hugepages><page size="2048"/></hugepages>'):

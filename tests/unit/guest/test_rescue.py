@@ -56,10 +56,18 @@ class AttachBaseTest(testtools.TestCase):
             etree.canonicalize(etree.tostring(root, encoding='unicode'),
                                strip_text=True))
 
-    def test_a_root_disk_that_there_is_none_of_goes(self):
+    def test_in_place_of_a_root_disk_that_there_is_none_of(self):
         stock = read('pc.stock.xml')
         root_disk, config_drive = etree.fromstring(stock).xpath(
             'devices/disk/source/@file')
+        targets = etree.fromstring(stock).xpath('devices/disk/target/@dev')
+        root = self.attach(stock, missing_disk=root_disk)
+        self.assertEqual(['/store/root.pmem', config_drive],
+                         root.xpath('devices/disk/source/@file'))
+        self.assertEqual(targets, root.xpath('devices/disk/target/@dev'))
+        # on a bus where it cannot be
+        stock = stock.replace('"virtio"', '"sata"').replace("'virtio'",
+                                                            "'sata'")
         root = self.attach(stock, missing_disk=root_disk)
         self.assertEqual([config_drive, '/store/root.pmem'],
                          root.xpath('devices/disk/source/@file'))

@@ -17,6 +17,7 @@ import subprocess
 from nova.compute import provider_tree
 from nova.compute import task_states
 from nova import exception as nova_exception
+from nova.virt.libvirt import config as vconfig
 from oslo_utils import uuidutils
 
 from nova_flexmem import exception
@@ -73,6 +74,12 @@ class SpawnTest(driver_test.DriverTest):
         self.assertFalse(os.path.exists(
             os.path.join(self.folder(instance), 'disk')))
         self.assertNotIn('flexmem-delta', self.domains[0])
+        # of the base, and not to be copied or counted with the instance
+        self.assertIn('flexmem-no-disk', self.domains[0])
+        guest = vconfig.LibvirtConfigGuest()
+        guest.parse_str(self.domains[0])
+        self.assertEqual(
+            [], self.driver._get_instance_disk_info_from_config(guest, {}))
 
     def assert_refused(self, error, words, instance, image_meta=None):
         e = self.assertRaises(error, self.spawn, instance, image_meta)
