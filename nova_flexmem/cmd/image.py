@@ -48,7 +48,9 @@ class Build(store.StoreCommand, show.ShowOne):
                  ' default: everybody')
         parser.add_argument(
             '--name', metavar='NAME', type=_name,
-            help='another name for the base; nova-compute does not use it')
+            help='another name for the base; under the name IMAGE_ID.ROOTFS,'
+                 ' such as 1d9a3b4c-0f6e-4f1f-8c37-2a5b7f1e9d10.auto,'
+                 ' nova-compute finds the base of an image')
         return parser
 
     def take_action(self, parsed_args):
