@@ -34,8 +34,9 @@ def check_digest(image, sha256, wanted):
 def check_below(store, image, sha256, delta, lower_uuid):
     """Refuse an image that a delta does not say to lie on.
 
-    The overlay notes on the upper layer which filesystem is below it, and the
-    base's has a uuid that follows from the image's digest.
+    The overlay notes on the upper layer the uuid of the filesystem below it.
+    In format 1 that uuid follows from the image's digest. For other formats
+    the store must have the base.
 
     :param image: path, for messages; so is delta
     :param sha256: digest of the image
