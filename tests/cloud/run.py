@@ -12,9 +12,11 @@
 
 """Run a command while a cloud is up: python -m tests.cloud.run COMMAND.
 
-Takes the cloud that is up, or brings one up and ends it afterwards.
+Takes the cloud that is up, or brings one up and ends it afterwards. In that,
+the folder FLEXMEM_CLOUD_USR covers /usr on the nodes FLEXMEM_CLOUD_USR_NODES.
 """
 
+import os
 import subprocess
 import sys
 
@@ -27,7 +29,10 @@ def main():
     if the_cloud.machines['controller'].pid is not None:
         return subprocess.run(sys.argv[1:], check=False).returncode
     try:
-        the_cloud.up('flexmem', say=lambda line: print(f'cloud: {line}'))
+        the_cloud.up('flexmem', usr=os.environ.get('FLEXMEM_CLOUD_USR', ''),
+                     usr_nodes=tuple(os.environ.get(
+                         'FLEXMEM_CLOUD_USR_NODES', 'node1 node2').split()),
+                     say=lambda line: print(f'cloud: {line}'))
         return subprocess.run(sys.argv[1:], check=False).returncode
     except exception.FlexMemException as e:
         print(f'cloud: {e}', file=sys.stderr)

@@ -65,12 +65,13 @@ class Cloud:
         self.layout.settings()
         return control.connect(self.layout)
 
-    def up(self, driver, *, image_cache_s=2400, debug=False,
-           say=lambda message: None):
+    def up(self, driver, *, image_cache_s=2400, debug=False, usr='',
+           usr_nodes=tuple(cloud_layout.NODES), say=lambda message: None):
         """Bring it up, and wait until both nodes are ready for instances.
 
         :param driver: stock or flexmem
         :param image_cache_s: seconds between runs of the image cache manager
+        :param usr: a folder that covers /usr on usr_nodes, or ''
         :param say: takes lines that tell how far it is
         :raises: CloudFailed; what has been started by then runs on, for a
             look at it, until down()
@@ -80,7 +81,7 @@ class Cloud:
         self.layout.make()
         settings = cloud_layout.Settings(
             driver, 'kvm' if accel.kvm_works() else 'qemu', image_cache_s,
-            debug)
+            debug, usr, usr_nodes)
         self.layout.save(settings)
         config.write(self.layout, settings)
         account.prepare(self.layout)
@@ -121,9 +122,9 @@ class Cloud:
 
     def start_node(self, node):
         """Switch a compute node on: its namespaces, ssh and libvirt."""
-        settings = self.layout.settings()
         host = self.machines[node]
-        host.start([*hypervisor.write(self.layout, node, settings.virt_type),
+        host.start([*hypervisor.write(self.layout, node,
+                                      self.layout.settings()),
                     *account.mounts(self.layout, node)])
         for name in ('sshd', 'virtlogd', 'libvirtd'):
             each = self.services[f'{name}-{node}']

@@ -19,7 +19,7 @@ import uuid
 from tools.cloud import layout as cloud_layout
 
 
-def write(layout, node, virt_type):
+def write(layout, node, settings):
     """Write the files that cover the machine's own; return what covers what.
 
     QEMU runs as Debian's user for it, without privileges.
@@ -57,7 +57,9 @@ def write(layout, node, virt_type):
         (layout.path(node, 'host'), layout.host),
         (run, '/run'),
     ]
-    if virt_type == 'qemu' and os.path.exists('/dev/kvm'):
+    if settings.usr and node in settings.usr_nodes:
+        mounts.append((settings.usr, '/usr'))
+    if settings.virt_type == 'qemu' and os.path.exists('/dev/kvm'):
         # libvirt learns a QEMU anew for each guest, which takes a minute,
         # where QEMU's user can open a KVM that does not work
         cover = layout.path(node, 'no-kvm')

@@ -58,6 +58,8 @@ class Settings:
     virt_type: str  # kvm or qemu
     image_cache_s: int  # seconds between runs of Nova's image cache manager
     debug: bool
+    usr: str = ''  # covers /usr on a node, say with another QEMU; '': nothing
+    usr_nodes: tuple[str, ...] = tuple(NODES)
     password: str = dataclasses.field(
         default_factory=lambda: secrets.token_hex(16))
 
