@@ -12,16 +12,21 @@
 
 """A look at the compute hosts of the cloud."""
 
+import contextlib
+import functools
 import glob
 import json
 import os
+import signal
 import subprocess
 
 from nova_flexmem import process
 from nova_flexmem.store import basefiles
 from tools.cloud import account
 from tools.cloud import control
+from tools.cloud import exception
 from tools.cloud import layout
+from tools.cloud import pid
 
 
 class Hosts:
@@ -61,9 +66,34 @@ class Hosts:
 
     def qemu(self, server_id):
         """Return the process id of a server's QEMU."""
-        [pid] = [int(each) for each in os.listdir('/proc') if each.isdigit()
-                 and server_id in _command(each)]
-        return pid
+        [found] = [int(each) for each in os.listdir('/proc')
+                   if each.isdigit() and server_id in _command(each)]
+        return found
+
+    def qemus(self, server_id, node):
+        """Return the process ids of a server's QEMUs on a host."""
+        holder = self._cloud.machines[node].pid
+        namespace = os.readlink(f'/proc/{holder}/ns/mnt')
+        return [each for each in pid.in_mount_namespace(namespace)
+                if server_id in _command(each)]
+
+    def kill(self, pids):
+        """End processes as kill -9 does."""
+        pid.send(pids, signal.SIGKILL)
+
+    def states(self, server_id):
+        """Return {host: state} of a server's domains, as libvirt calls it."""
+        states = {}
+        for node in layout.NODES:
+            virsh = functools.partial(self._cloud.machines[node].run, 'virsh')
+            if server_id in virsh('list', '--all', '--uuid').split():
+                with contextlib.suppress(exception.CloudFailed):  # gone now
+                    states[node] = virsh('domstate', server_id).strip()
+        return states
+
+    def waits(self, server_id, node):
+        """Return whether a server's QEMU on a host still receives it."""
+        return self.states(server_id).get(node) == 'paused'
 
     def builds(self, image_id):
         """Return how many bases of an image were built, {node: number}."""
@@ -83,10 +113,7 @@ class Hosts:
             for name in (f'instances/{server_id}*',
                          f'store/uses/*/{server_id}'):
                 found += glob.glob(self.path(node, name))
-            domains = self._cloud.machines[node].run(
-                'virsh', 'list', '--all', '--uuid')
-            if server_id in domains.split():
-                found.append(f'a domain on {node}')
+        found += [f'a domain on {node}' for node in self.states(server_id)]
         return found
 
     def migrated(self, server_id, node):
@@ -99,6 +126,12 @@ class Hosts:
         pairs = (line.partition(':') for line in shown.splitlines())
         return {name.strip(): int(value) for name, _colon, value in pairs
                 if value.strip().isdigit()}
+
+    def memory(self, node):
+        """Return the rows of `nova-flexmem host memory` on a host, dicts."""
+        return json.loads(self._cloud.machines[node].run(
+            control.program('nova-flexmem'), '--store',
+            self._cloud.layout.store, 'host', 'memory', '-f', 'json'))
 
     def saved_bytes(self, server_id, node):
         """Return what the file of a suspended server takes of the disk."""
@@ -131,10 +164,10 @@ class Hosts:
             return f.read()
 
 
-def _command(pid):
+def _command(number):
     """Return the command line of a QEMU, '' if a process is none."""
     try:
-        with open(f'/proc/{pid}/cmdline', encoding='utf-8') as f:
+        with open(f'/proc/{number}/cmdline', encoding='utf-8') as f:
             command = f.read()
     except OSError:  # ended meanwhile
         return ''

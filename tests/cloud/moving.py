@@ -18,6 +18,8 @@ lines to a file with fsync; see keep_busy in tests/witness/guest/init.
 
 import json
 
+from openstack import exceptions as sdk_exceptions
+
 from tests.cloud import harness
 from tools.cloud import layout
 
@@ -26,6 +28,9 @@ DATA_BYTES = 64 << 20
 _WORD = 'PULSE '
 
 _ENDS = ('completed', 'failed', 'error', 'cancelled')
+
+#: A nova-compute that was killed takes as long to be back at work.
+_AWAKE_TIMEOUT_S = 240
 
 #: A move takes 5 to 20 s on an idle host.
 _MOVE_TIMEOUT_S = 600
@@ -41,10 +46,13 @@ class MovingTestCase(harness.CloudTestCase):
         super().setUp()
         self.stock: set[str] = set()
 
-    def start_busy(self, **kwargs):
-        """Boot a server that is busy; return its id."""
+    def start_busy(self, name='moving', data_bytes=DATA_BYTES, **kwargs):
+        """Boot a server that is busy; return its id.
+
+        :param name, data_bytes: of its image; the name begins with moving
+        """
         server_id = self.start_flexmem(
-            self.image('moving', data_bytes=DATA_BYTES), **kwargs)
+            self.image(name, data_bytes=data_bytes), **kwargs)
         self.wait_pulse(server_id)
         return server_id
 
@@ -168,6 +176,38 @@ class MovingTestCase(harness.CloudTestCase):
         self.assertIn(f'{server_id}', ' '.join(
             path for path in self.hosts.left(server_id)
             if '/uses/' in path and self.host_of(server_id) in path))
+
+    def set_speed(self, server_id, mib_s):
+        """Set how fast libvirt may move a server, 0: as it can."""
+        self.cloud.machines[self.host_of(server_id)].run(
+            'virsh', 'migrate-setspeed', server_id, str(mib_s))
+
+    def set_status(self, node, status):
+        """Let Nova put servers on a host (enabled), or not (disabled)."""
+        [service] = self._services(node)
+        self.call('PUT', f'/os-services/{service["id"]}',
+                  json={'status': status})
+
+    def wait_awake(self):
+        """Wait until both hosts are at work, by an answer of each."""
+        self.wait_for(lambda: all(map(self._is_awake, layout.NODES)),
+                      _AWAKE_TIMEOUT_S, lambda: 'a host does not answer')
+
+    def _is_awake(self, node):
+        if any((each['status'], each['state']) != ('enabled', 'up')
+               for each in self._services(node)):
+            return False
+        try:
+            [found] = self.call('GET', '/os-hypervisors/detail'
+                                f'?hypervisor_hostname_pattern={node}'
+                                )['hypervisors']
+        except sdk_exceptions.SDKException:
+            return False
+        return bool(found['uptime'])
+
+    def _services(self, node):
+        return self.call('GET', '/os-services?binary=nova-compute'
+                         f'&host={node}')['services']
 
     def why(self, server_id):
         """Return what Nova says of a server's last action, text."""
