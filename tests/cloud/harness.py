@@ -181,10 +181,14 @@ class CloudTestCase(testtools.TestCase):
             yield
         finally:
             self.cloud.start_node(node)
+            self.has_power(node)
             compute.start()
             self.wait_for(lambda: self._force_up(service), 120,
                           lambda: f'Nova does not let {node} be up')
             self.cloud.wait_ready()
+
+    def has_power(self, node):
+        """Called before a host's nova-compute starts, after a power cut."""
 
     def _force_up(self, service):
         """Let a host be up again, once it has cleaned up; return whether."""
