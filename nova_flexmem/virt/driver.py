@@ -444,11 +444,14 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
     def _live_migration_operation(self, context, instance, dest,
                                   block_migration, migrate_data, guest,
                                   device_names):
-        if self._record(instance):
-            guest = self._source.departing(guest, migrate_data)
-        super()._live_migration_operation(
-            context, instance, dest, block_migration, migrate_data, guest,
-            device_names)
+        operate = functools.partial(
+            super()._live_migration_operation, context, instance, dest,
+            block_migration, migrate_data)
+        if not self._record(instance):
+            operate(guest, device_names)
+            return
+        with live_migration.surviving(guest, instance):
+            operate(self._source.departing(guest, migrate_data), device_names)
 
     def post_live_migration_at_source(self, context, instance, network_info):
         super().post_live_migration_at_source(context, instance, network_info)

@@ -53,6 +53,26 @@ def _refusing():
             reason=f'libvirt does not answer: {e}') from e
 
 
+@contextlib.contextmanager
+def surviving(guest, instance):
+    """Keep to ourselves what ended a move if the guest runs on here.
+
+    Nova sees from the guest that the move has failed, and rolls it back. Told
+    the reason as well, it would take the instance for broken after that.
+
+    :param guest: the nova.virt.libvirt.guest.Guest that is moved
+    """
+    try:
+        yield
+    except Exception as e:
+        with contextlib.suppress(libvirt.libvirtError):
+            if guest.is_active():
+                LOG.warning('Its move has failed, and it runs on here: %s', e,
+                            instance=instance)
+                return
+        raise
+
+
 class Source:
     """The host that an instance leaves.
 

@@ -168,8 +168,8 @@ class Faults:
         service = self._cloud.services[name]
         with lockutils.external_lock(
                 name, lock_path=self._cloud.layout.path('run')):
-            service.kill()
             try:
+                service.kill()
                 yield
             finally:
                 service.start()

@@ -132,13 +132,17 @@ class MovingTestCase(harness.CloudTestCase):
         return next(each['status'] for each in self.migrations(server_id)
                     if each['id'] == migration_id)
 
+    def ended(self, server_id, migration_id):
+        """Return whether a migration is over, well or not."""
+        return self.state(server_id, migration_id) in _ENDS
+
     def end_move(self, server_id, migration_id):
         """Wait until a migration has ended and the server is active.
 
         :returns: how it ended
         """
         self.wait_for(
-            lambda: self.state(server_id, migration_id) in _ENDS,
+            lambda: self.ended(server_id, migration_id),
             _MOVE_TIMEOUT_S, lambda: f'{server_id} is still being moved:'
             f' {self.migrations(server_id)[0]}')
         self.wait(server_id, 'ACTIVE')

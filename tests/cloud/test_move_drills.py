@@ -107,6 +107,8 @@ class MoveDrillsTest(moving.MovingTestCase):
             {each: len(self.hosts.qemus(server_id, each))
              for each in layout.NODES})
         left = self._left(server_id, self.other(node))
+        # also once all of them are done with it
+        self.assertEqual('ACTIVE', self.show(server_id)['status'])
         return ', '.join(['stayed' if node == source else 'moved', *left])
 
     def _left(self, server_id, node):

@@ -77,14 +77,16 @@ class Service:
 
     def stop(self):
         """End it in order, or after a while by force."""
-        if self.pid is not None:
-            pid.end([self.pid], timeout_s=_STOP_TIMEOUT_S)
+        number = self.pid
+        if number is not None:
+            pid.end([number], timeout_s=_STOP_TIMEOUT_S)
 
     def kill(self):
         """End it as kill -9 does, and wait until it has ended."""
-        if self.pid is not None:
-            pid.send([self.pid], signal.SIGKILL)
-            pid.end([self.pid], timeout_s=_STOP_TIMEOUT_S)
+        number = self.pid
+        if number is not None:
+            pid.send([number], signal.SIGKILL)
+            pid.end([number], timeout_s=_STOP_TIMEOUT_S)
 
     def _fail(self, what):
         raise exception.ServiceFailed(service=self.name, what=what,

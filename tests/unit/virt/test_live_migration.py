@@ -35,11 +35,18 @@ class FakeGuest:
     def __init__(self, xml):
         self.xml = xml
         self.migrated = []
+        self.active = True
+        self.failure = None
 
     def get_xml_desc(self, *_args, **_kwargs):
         return self.xml
 
+    def is_active(self):
+        return self.active
+
     def migrate(self, destination, **kwargs):
+        if self.failure:
+            raise self.failure
         self.migrated.append((destination, kwargs))
 
 
@@ -189,19 +196,46 @@ class SourceTest(MovableTest):
             given['destination_xml']).root_pmem)
 
     def test_nothing_moves_without_a_place(self):
-        instance = self.running()
-        self.assertRaises(nova_exception.MigrationPreCheckError, self.migrate,
-                          instance, self.data())
+        self.migrate(self.running(), self.data())
         self.assertEqual([], self.guest.migrated)
+        self.assertIn('runs another version', self.stdlog.logger.output)
 
     def test_nothing_moves_if_qemu_says_otherwise_by_then(self):
         instance = self.running()
         data = self.data()
         migratedata.tell_place(data, moving.Place('/r', '/k', '/i', ['-x']))
         self.why_not = 'its QEMU runs without the capability'
-        self.assertRaises(nova_exception.MigrationPreCheckError, self.migrate,
-                          instance, data)
+        self.migrate(instance, data)
         self.assertEqual([], self.guest.migrated)
+        self.assertIn(self.why_not, self.stdlog.logger.output)
+
+    def test_a_guest_that_runs_on_is_not_broken(self):
+        """Nova calls an instance broken whose move it is told to have failed.
+
+        That is after it has rolled the move back, as the guest tells it to.
+        """
+        instance = self.running()
+        self.guest.failure = libvirt.libvirtError('QEMU closed the monitor')
+        data = self.data()
+        migratedata.tell_place(data, moving.Place('/r', '/k', '/i', ['-x']))
+        self.migrate(instance, data)
+        self.assertIn('QEMU closed the monitor', self.stdlog.logger.output)
+        # one that is gone, or that libvirt says nothing of
+        self.guest.active = False
+        self.assertRaises(libvirt.libvirtError, self.migrate, instance, data)
+        self.guest.is_active = self._no_answer
+        self.assertRaises(libvirt.libvirtError, self.migrate, instance, data)
+
+    @staticmethod
+    def _no_answer():
+        raise libvirt.libvirtError('libvirt is away')
+
+    def test_the_failure_of_a_stock_guest_is_novas(self):
+        instance = self.instance(self.flavor())
+        self.guest = FakeGuest('<domain/>')
+        self.guest.failure = libvirt.libvirtError('QEMU closed the monitor')
+        self.assertRaises(libvirt.libvirtError, self.migrate, instance,
+                          objects.LibvirtLiveMigrateData())
 
     def test_a_stock_guest_is_moved_as_it_is(self):
         instance = self.instance(self.flavor())
