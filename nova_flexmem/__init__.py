@@ -9,3 +9,8 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
+"""Instances of one image share one copy of its files in their host's memory.
+
+It adds to Nova's libvirt driver; each package below says what is in it.
+"""

@@ -66,10 +66,10 @@ def build(layout, cache_dir, progress=print_nothing):
     :returns: the path of a qcow2 in cache_dir, not to be written to
     :raises: DemoFailed, ProgramFailed
     """
-    if layout not in LAYOUTS:
+    if layout not in layouts.LAYOUTS:
         raise exception.DemoFailed(
             reason=f'{layout}: no such image layout; there are'
-                   f' {", ".join(LAYOUTS)}')
+                   f' {", ".join(layouts.LAYOUTS)}')
     plan = layouts.LAYOUTS[layout]
     suite_sources = sources.for_suite(plan.system.suite)
     system_recipe = bootstrap_argv(plan.system, suite_sources, 'system.tar')

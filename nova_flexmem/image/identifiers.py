@@ -61,14 +61,14 @@ def find(appliance):
     links: list[str] = []
     for line in appliance.shell(LOOK_AT.format(
             devices=' '.join(map(shlex.quote, devices)))):
-        kind, _space, said = line.partition(' ')
+        kind, _space, text = line.partition(' ')
         if kind == 'device':
-            facts, links = found[said] = {}, []
+            facts, links = found[text] = {}, []
         elif kind == 'links':
-            links += [f'/dev/{link}' for link in said.split()
+            links += [f'/dev/{link}' for link in text.split()
                       if _LINK.match(link)]
-        elif '=' in said:
-            name, value = said.split('=', 1)
+        elif '=' in text:
+            name, value = text.split('=', 1)
             facts[name] = _QUOTED.sub(r'\1', value)
     filesystems: dict[str, str] = {}
     others: dict[str, str] = {}

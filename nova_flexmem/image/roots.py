@@ -81,20 +81,20 @@ def device_of(root):
 def _why_none(appliance):
     volumes = appliance.command('lvs')
     partitions = appliance.command('list-partitions')
-    said = appliance.shell(_LOOK_INTO.format(
+    printed = appliance.shell(_LOOK_INTO.format(
         disk=_DISK, devices=' '.join(map(
             shlex.quote, [*partitions, *volumes] or [_DISK]))))
-    if 'ostree' in said:
+    if 'ostree' in printed:
         return ('it is an OSTree system, whose root tree is put together at'
                 ' each start; use an image of the distribution without OSTree')
-    if 'sectors' in said:
+    if 'sectors' in printed:
         return ('its partition table is for disks with sectors of 4096 bytes,'
                 ' and disks of instances have 512; make the image for sectors'
                 ' of 512 bytes')
-    if 'thin' in said:
+    if 'thin' in printed:
         return ('no operating system found in it, and it has thin volumes of'
                 ' LVM; use an image on partitions or ordinary volumes')
-    for line in said:
+    for line in printed:
         if line.startswith('unmountable: '):
             return ("no operating system found in it, and the host's kernel"
                     f' cannot mount {line.removeprefix("unmountable: ")}; it'
