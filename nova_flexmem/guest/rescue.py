@@ -46,11 +46,12 @@ def attach_base(xml, root_pmem, offset_bytes, size_bytes, missing_disk=None):
     absent = next(iter(root.xpath(
         'devices/disk[source[@file=$name or @name=$name]]',
         name=missing_disk or '')), None)
-    before = root.findall('devices/disk')[-1]
-    target = etree.Element('target', dev=_free_name(root), bus='virtio')
     if absent is not None and absent.find('target').get('bus') == 'virtio':
         # those behind it keep their letters
         before, target = absent, absent.find('target')
+    else:
+        before = root.findall('devices/disk')[-1]
+        target = etree.Element('target', dev=_free_name(root), bus='virtio')
     xmledit.insert(
         before.getparent(), before.getparent().index(before) + 1,
         basedisk.part(root_pmem, offset_bytes, size_bytes, target,

@@ -99,3 +99,14 @@ class AttachBaseTest(testtools.TestCase):
         e = self.assertRaises(exception.DomainRefused, self.attach,
                               etree.tostring(root, encoding='unicode'))
         self.assertIn('detach a volume', str(e))
+
+    def test_no_name_has_to_be_free_in_a_missing_disk_s_place(self):
+        root = etree.fromstring(read('pc.stock.xml'))
+        root_disk = root.xpath('string(devices/disk/source/@file)')
+        for letter in 'bcdefghijklmnopqrstuvwxyz':
+            disk = etree.SubElement(root.find('devices'), 'disk')
+            etree.SubElement(disk, 'target', dev=f'vd{letter}')
+        xml = etree.tostring(root, encoding='unicode')
+        self.assertEqual('vda', self.attach(
+            xml, missing_disk=root_disk).xpath(
+                'string(devices/disk[serial="flexmem-base"]/target/@dev)'))
