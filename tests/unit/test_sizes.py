@@ -25,7 +25,6 @@ LIMIT = 250
 
 #: Longer modules, each with the reason.
 LONGER = {
-    'bench/placement.py': 'a simulation whose parts mean nothing alone',
     'conf.py': 'one list of all options, each with its help',
     'virt/driver.py': 'one override for each method of Nova that differs',
 }

@@ -25,6 +25,8 @@ from nova_flexmem.bench import placement
 from nova_flexmem.bench import placementcloud
 from nova_flexmem.bench import placementload
 from nova_flexmem.bench import placementmodel
+from nova_flexmem.bench import placementmonth
+from nova_flexmem.bench import placementscheduler
 from nova_flexmem.bench import report
 from nova_flexmem.bench import results
 from nova_flexmem import conf as flexmem_conf
@@ -109,7 +111,8 @@ class MonthTest(test.NoDBTestCase):
 
     def run_month(self, with_weigher, options=_SMALL):
         parts = []
-        outcome = placement.Month(options, with_weigher).run(parts.append)
+        outcome = placementmonth.Month(options, with_weigher).run(
+            parts.append)
         self.assertEqual(sorted(parts), parts)
         self.assertAlmostEqual(1, parts[-1], delta=.1)
         return outcome
@@ -143,26 +146,35 @@ class MonthTest(test.NoDBTestCase):
         self.assertGreaterEqual(1, max(each.largest
                                        for each in outcome.samples))
 
-    def test_the_weighers_left_out_change_nothing(self):
-        """All of Nova's weighers choose the same hosts."""
-        chosen = []
-        for names in (placementcloud.STOCK, None):
-            hosts = [placementcloud.Host(number) for number in range(8)]
-            scheduler = placementcloud.Scheduler(
-                hosts, placementcloud.Recent(600))
-            if names is None:
-                handler = weights.HostWeightHandler()
-                scheduler._weighers[:-1] = [
-                    each() for each in handler.get_all_classes()]
-                scheduler._group_weighers = []
-            placed = []
-            for request in list(placementload.requests(_SMALL))[:40]:
-                for host, _uuid in scheduler.place(request):
-                    host.refresh()
-                    placed.append(host.state.host)
-            chosen.append(placed)
-        self.assertLess(40, len(chosen[0]))
-        self.assertEqual(chosen[0], chosen[1])
+    def test_all_of_novas_weighers_choose_the_same(self):
+        hosts = [placementcloud.Host(number) for number in range(8)]
+        scheduler = placementscheduler.Scheduler(
+            hosts, placementcloud.Recent(600), compared=1)
+        handler = weights.HostWeightHandler()
+        every = [each() for each in handler.get_all_classes()]
+        weigh = scheduler._handler.get_weighed_objects
+        scheduler._handler.get_weighed_objects = (
+            lambda weighers, *args: weigh([*every, weighers[-1]], *args))
+        placed = 0
+        groups = set()
+        for request in list(placementload.requests(_SMALL))[:40]:
+            groups.add(request.group)
+            for host, _uuid in scheduler.place(request):
+                host.refresh()
+                placed += 1
+        self.assertLess(40, placed)
+        self.assertEqual(placed, len(scheduler.weighing_s))
+        self.assertEqual({None, 'anti-affinity', 'soft-anti-affinity'},
+                         groups)
+
+    def test_another_choice_than_novas_is_found(self):
+        hosts = [placementcloud.Host(number) for number in range(8)]
+        scheduler = placementscheduler.Scheduler(hosts, None, compared=1)
+        [request, *_others] = placementload.requests(_SMALL)
+        scheduler.place(request)
+        hosts[7].weights = [1e9] * 4
+        e = self.assertRaises(exception.BenchFailed, scheduler.place, request)
+        self.assertIn('host-0003', str(e))
 
 
 class ResultsTest(testtools.TestCase):
@@ -172,8 +184,8 @@ class ResultsTest(testtools.TestCase):
         flexmem_conf.register_scheduler_opts(CONF)
 
     def test_no_gain_is_no_ratio(self):
-        outcome = placement.Outcome(
-            [placement.Sample(0.0, 10, 9, .5, .6)], own_s=[.001])
+        outcome = placementmonth.Outcome(
+            [placementmonth.Sample(0.0, 10, 9, .5, .6)], own_s=[.001])
         [saved, *_others] = placement.gather(
             {'stock': outcome, 'flexmem': outcome}, _MODEL, _SMALL).figures
         self.assertGreater(0, saved.median('stock'))
@@ -181,8 +193,9 @@ class ResultsTest(testtools.TestCase):
 
     def test_report(self):
         folder = self.useFixture(fixtures.TempDir()).path
-        one = placement.Outcome(
-            [placement.Sample(at_s, 10, 3, .5, .6) for at_s in (0.0, 9.0)],
+        one = placementmonth.Outcome(
+            [placementmonth.Sample(at_s, 10, 3, .5, .6)
+             for at_s in (0.0, 9.0)],
             own_s=[.001])
         report.write(placement.gather({'stock': one, 'flexmem': one}, _MODEL,
                                       _SMALL), folder)
