@@ -21,7 +21,6 @@ import time
 from nova_flexmem.build import rootfs as rootfs_module
 from nova_flexmem.build import rootpmem
 from nova_flexmem.build import roottree
-from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.host import trialrecord
 from nova_flexmem import hostboot
@@ -46,12 +45,13 @@ _FILES = ('/var/lib/dpkg/status', '/var/lib/rpm/rpmdb.sqlite',
 _MADE = ('kernel', 'initrd', 'root')
 
 
-def check(home, rootfs, folder):
+def check(found, home, rootfs, folder):
     """Check that the appliance makes the root filesystems that are needed.
 
     The check is skipped if it has succeeded since the host booted, and since
     then neither the appliance's files nor what they are made from changed.
 
+    :param found: the emulator.Emulator
     :param home: the appliance's folder, kept between builds
     :param rootfs: value of the option of that name
     :param folder: folder for the appliance's disks
@@ -60,7 +60,7 @@ def check(home, rootfs, folder):
     """
     wanted = _ROOTFS.get(rootfs, (rootfs,))
     record = os.path.join(home, _RECORD)
-    state = _state(home, wanted)
+    state = _state(found, home, wanted)
     if state is not None and trialrecord.read(record) == state:
         return (f'made {" and ".join(wanted)} since the host booted; nothing'
                 ' has changed')
@@ -71,7 +71,7 @@ def check(home, rootfs, folder):
         raise exception.HostUnfit(
             reason=f'the appliance that reads images does not work: {e};'
             f' {_remedy()}')
-    trialrecord.write(record, _state(home, wanted))
+    trialrecord.write(record, _state(found, home, wanted))
     return (f'started and made {" and ".join(wanted)} in'
             f' {time.monotonic() - began:.0f} s')
 
@@ -110,7 +110,7 @@ def _try(home, wanted, folder):
                         lambda _part: None)
 
 
-def _state(home, wanted):
+def _state(found, home, wanted):
     """Return what tells whether the appliance may have changed.
 
     :returns: a value that JSON can keep; None if there is no appliance
@@ -123,7 +123,7 @@ def _state(home, wanted):
         return None
     search = process.environment()['PATH']
     paths = [shutil.which(name, path=search) or '' for name in _PROGRAMS]
-    paths.append(emulator.find().program)
+    paths.append(found.program)
     for pattern in (*_FILES, os.path.join(home, 'supermin.d', '*')):
         paths += sorted(glob.glob(pattern))
     # without the times of its own files, which libguestfs sets at each start

@@ -18,6 +18,7 @@ limit.
 """
 
 import dataclasses
+import functools
 import os
 import platform
 
@@ -78,7 +79,9 @@ def check(conf, virt_type=None, storage=None):
         cannot be used, the checks that need the store are missing and the
         Finding 'store' is not ok.
     """
-    findings = [_try('host', _host), _try('programs', _programs),
+    # libvirt is asked once for all checks
+    find_qemu = functools.cache(emulator.find)
+    findings = [_try('host', _host), _try('programs', _programs, find_qemu),
                 _try('accelerator', _accelerator, virt_type)]
     if storage is not None:
         findings.append(_try('storage', ceph.check, storage))
@@ -92,11 +95,14 @@ def check(conf, virt_type=None, storage=None):
                 _try('store', place.check, store),
                 _try('delta', _delta, folder),
                 _try('initramfs', _initramfs, folder),
-                _try('device', qemu.check, device, folder, tried),
-                _try('guest', trialguest.check, store.folder('appliance'),
-                     device, tried, folder),
-                _try('appliance', appliance.check,
-                     store.folder('appliance'), conf.flexmem.rootfs, folder)]
+                _try('device', lambda: qemu.check(
+                    find_qemu(), device, folder, tried)),
+                _try('guest', lambda: trialguest.check(
+                    find_qemu(), store.folder('appliance'), device, tried,
+                    folder)),
+                _try('appliance', lambda: appliance.check(
+                    find_qemu(), store.folder('appliance'),
+                    conf.flexmem.rootfs, folder))]
     except exception.StoreUnusable as e:
         findings.append(Finding('store', False, str(e)))
     return findings
@@ -146,7 +152,7 @@ def _accel(virt_type):
     return 'kvm' if virt_type != 'qemu' and accel.kvm_works() else 'tcg'
 
 
-def _programs():
+def _programs(find_qemu):
     of_rpm = not process.available('dpkg')
     missing = [f'{program} (package {packages[-1 if of_rpm else 0]})'
                for program, packages in _PROGRAMS.items()
@@ -155,7 +161,7 @@ def _programs():
         raise exception.HostUnfit(
             reason=f'it lacks {", ".join(missing)}; install them')
     return (f'all {len(_PROGRAMS)} helper programs are there, and QEMU is'
-            f' {emulator.find().program}')
+            f' {find_qemu().program}')
 
 
 def _delta(folder):

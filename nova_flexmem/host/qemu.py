@@ -20,7 +20,6 @@ import threading
 from oslo_utils import units
 from stevedore import driver
 
-from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest import fitness
@@ -32,11 +31,12 @@ _TIMEOUT_S = 30
 _LIMITS = process.Limits(address_space_bytes=16 * units.Gi, cpu_s=30)
 
 
-def check(device, folder, accel='tcg'):
+def check(found, device, folder, accel='tcg'):
     """Start QEMU with a FlexMem device on each chipset; no guest runs.
 
     A chipset that this QEMU lacks is left out.
 
+    :param found: the emulator.Emulator
     :param device: name of a driver in namespace nova_flexmem.device
     :param folder: folder for the device's file; it has to be in the store,
         because the filesystem matters
@@ -44,7 +44,6 @@ def check(device, folder, accel='tcg'):
     :returns: the result, one sentence
     :raises: HostUnfit if QEMU does not map the file as it has to
     """
-    found = emulator.find()
     named = machines(found)
     loaded = load(device)
     path = os.path.join(folder, 'root.pmem')

@@ -28,7 +28,6 @@ from nova_flexmem import accel as accel_module
 from nova_flexmem.build import bootfiles
 from nova_flexmem.build import handover
 from nova_flexmem.build import initramfs
-from nova_flexmem import emulator
 from nova_flexmem import exception
 from nova_flexmem.guest import delta
 from nova_flexmem.guest import device as flexmem_device
@@ -55,9 +54,10 @@ _FIRST_PROCESS = f"""#!/bin/busybox sh
 """
 
 
-def check(home, device, accel, folder):
+def check(found, home, device, accel, folder):
     """Boot a guest; skipped if one has booted and nothing changed since.
 
+    :param found: the emulator.Emulator
     :param home: the folder that keeps the record
     :param device: name of a driver in namespace nova_flexmem.device
     :param accel: 'kvm' or 'tcg'
@@ -66,7 +66,6 @@ def check(home, device, accel, folder):
     :returns: the result, one sentence
     :raises: HostUnfit if the guest does not boot; OSError
     """
-    found = emulator.find()
     record = os.path.join(home, _RECORD)
     state = _state(device, accel, found)
     if trialrecord.read(record) == state:

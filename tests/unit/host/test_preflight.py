@@ -56,40 +56,39 @@ class QemuTest(testtools.TestCase):
             self.skipTest(str(e))
 
     def has(self, *machines, program=None, named=None):
-        found = _emulator(program or self.found.program, *machines,
-                          named=named)
-        self.patch(emulator, 'find', lambda: found)
+        self.found = _emulator(program or self.found.program, *machines,
+                               named=named)
 
     def test_both_devices(self):
         for device in ('nvdimm', 'virtio-pmem'):
             folder = os.path.join(self.folder, device)
             os.mkdir(folder)
-            said = qemu.check(device, folder, 'tcg')
+            said = qemu.check(self.found, device, folder, 'tcg')
             self.assertRegex(said, rf'QEMU \d+\.\d+\.\d+ \(.*\) maps {device}'
                              ' read-only on machine types pc and q35$')
 
     def test_a_qemu_without_pc(self):
         self.has('none', 'pc-q35-5.2', 'pc-q35-7.1', 'pc-q35-6.2')
-        said = qemu.check('nvdimm', self.folder)
+        said = qemu.check(self.found, 'nvdimm', self.folder)
         self.assertIn('on machine type pc-q35-7.1; it has no pc', said)
         self.assertIn('hw_machine_type', said)
 
     def test_a_qemu_with_neither(self):
         self.has('none', 'microvm', 'isapc', 'virt-7.2')
-        e = self.assertRaises(exception.HostUnfit, qemu.check, 'nvdimm',
-                              self.folder)
+        e = self.assertRaises(exception.HostUnfit, qemu.check, self.found,
+                              'nvdimm', self.folder)
         self.assertIn('no machine type of the families pc and q35', _reason(e))
 
     def test_a_machine_type_that_qemu_does_not_know(self):
         self.has('pc-i440fx-rhel7.6.0', 'q35')
-        e = self.assertRaises(exception.HostUnfit, qemu.check, 'nvdimm',
-                              self.folder)
+        e = self.assertRaises(exception.HostUnfit, qemu.check, self.found,
+                              'nvdimm', self.folder)
         self.assertIn('machine type pc-i440fx-rhel7.6.0', _reason(e))
 
     def test_libvirt_runs_another(self):
         self.has('q35', named='/usr/libexec/qemu-kvm')
         self.assertIn('libvirt runs instances with /usr/libexec/qemu-kvm',
-                      qemu.check('nvdimm', self.folder))
+                      qemu.check(self.found, 'nvdimm', self.folder))
 
     def test_which_machine_type_is_taken(self):
         for machines, taken in (
@@ -106,8 +105,8 @@ class QemuTest(testtools.TestCase):
                                                             *machines)))
 
     def assert_refused(self):
-        e = self.assertRaises(exception.HostUnfit, qemu.check, 'nvdimm',
-                              self.folder)
+        e = self.assertRaises(exception.HostUnfit, qemu.check, self.found,
+                              'nvdimm', self.folder)
         self.assertIn('nvdimm on machine type pc', _reason(e))
         return _reason(e)
 
@@ -229,7 +228,6 @@ class StateTest(testtools.TestCase):
         open(package, 'w').close()
         self.package = package
         self.patch(appliance, '_FILES', (package,))
-        self.patch(emulator, 'find', lambda: _emulator('/bin/sh'))
 
     def _try(self, home, _wanted, _folder):
         self.tried += 1
@@ -247,7 +245,8 @@ class StateTest(testtools.TestCase):
     def check(self, tries, rootfs='auto', home=None):
         """Check; it must take a number of tries."""
         self.tried = 0
-        appliance.check(home or self.home, rootfs, self.home)
+        appliance.check(_emulator('/bin/sh'), home or self.home, rootfs,
+                        self.home)
         self.assertEqual(tries, self.tried)
 
     def test_known_to_work(self):
@@ -339,7 +338,7 @@ class PreflightTest(testtools.TestCase):
         self.patch(trialguest, 'check', self._boot)
         self.patch(accel, 'kvm_works', lambda: False)
 
-    def _boot(self, _home, device, accel, folder):
+    def _boot(self, _found, _home, device, accel, folder):
         self.assertTrue(os.path.isdir(folder))
         self.booted.append((device, accel))
         return 'not tried'
@@ -378,7 +377,7 @@ class PreflightTest(testtools.TestCase):
     def tried_with(self, virt_type, device='nvdimm'):
         """Return the accelerators that device and guest were tried with."""
         tried = []
-        self.patch(qemu, 'check', lambda _device, _folder, accel:
+        self.patch(qemu, 'check', lambda _found, _device, _folder, accel:
                    tried.append(accel) or 'mapped')
         self.booted = []
         self.assertNotIn('accelerator', self.failed(virt_type))
@@ -434,8 +433,16 @@ class PreflightTest(testtools.TestCase):
     def test_no_qemu(self):
         self.patch(emulator, 'find', _no_qemu)
         failed = self.failed()
-        self.assertEqual({'programs', 'device'}, set(failed))
+        self.assertEqual({'programs', 'device', 'guest', 'appliance'},
+                         set(failed))
         self.assertIn('install qemu-kvm', failed['device'])
+
+    def test_qemu_is_looked_for_once(self):
+        asked = []
+        find = emulator.find
+        self.patch(emulator, 'find', lambda: asked.append(1) or find())
+        self.check()
+        self.assertEqual([1], asked)
 
     def test_an_mke2fs_that_is_too_old(self):
         self.patch(preflight.delta, '_FEATURES', '^no_such_feature')

@@ -30,8 +30,6 @@ class TrialGuestTest(testtools.TestCase):
             '6.1.0', b'', ('erofs',), ('nvdimm', 'virtio-pmem'), (), ())
         self.booted = 0
         self.qemu = '/bin/sh'
-        self.patch(trialguest.emulator, 'find', lambda: emulator.Emulator(
-            self.qemu, ('q35',), None))
         self.patch(trialguest.kernel_module, 'find', self._find)
         self.patch(trialguest, '_Files', lambda folder, _kernel: folder)
         self.patch(trialguest, '_boot', self._boot)
@@ -45,7 +43,8 @@ class TrialGuestTest(testtools.TestCase):
     def check(self, boots, device='nvdimm', accel='tcg'):
         """Check; it must boot a number of guests."""
         self.booted = 0
-        said = trialguest.check(self.home, device, accel, self.home)
+        found = emulator.Emulator(self.qemu, ('q35',), None)
+        said = trialguest.check(found, self.home, device, accel, self.home)
         self.assertEqual(boots, self.booted, said)
         return said
 
