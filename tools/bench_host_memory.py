@@ -28,6 +28,7 @@ import tempfile
 
 from oslo_utils import units
 
+from nova_flexmem import emulator
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest.device import nvdimm
 from nova_flexmem.host import accounting
@@ -54,8 +55,9 @@ def main():
         written = os.path.join(folder, 'written')
         _write(path, _BASE_BYTES)
         _write(written, _WRITTEN_MIB * MIB)
+        program = emulator.find().program
         for _number in range(count):
-            _start(stack, path, written)
+            _start(program, stack, path, written)
         costs = []
         for _round in range(_ROUNDS):
             before = _cpu_s()
@@ -79,9 +81,9 @@ def _write(path, size_bytes):
             f.write(os.urandom(MIB))
 
 
-def _start(stack, path, written):
+def _start(program, stack, path, written):
     popen = process.start(
-        'qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display',
+        program, '-nodefaults', '-no-user-config', '-display',
         'none', '-S', '-machine', 'pc,accel=tcg', '-qmp', 'stdio',
         '-m', f'size={_RAM_MIB}M,slots=1,maxmem=2G',
         '-device', f'loader,file={written},addr=0x1000000,force-raw=on',

@@ -26,6 +26,8 @@ import tempfile
 import testtools
 
 from nova_flexmem.build import initramfs
+from nova_flexmem import emulator
+from nova_flexmem import exception
 from nova_flexmem import guest
 from nova_flexmem.guest import delta
 from tests.functional import tiny_guest
@@ -342,8 +344,10 @@ class GuestTest(_TestCase):
 
     def setUp(self):
         super().setUp()
-        if not shutil.which('qemu-system-x86_64'):
-            self.skipTest('needs QEMU')
+        try:
+            emulator.find()
+        except exception.HostUnfit as e:
+            self.skipTest(str(e))
         self.kernels = [tiny_guest.Kernel(system)
                         for system in tiny_guest.SYSTEMS]
         with open(_INIT) as f:

@@ -30,6 +30,7 @@ import uuid
 from nova_flexmem import accel
 from nova_flexmem.build import cpio
 from nova_flexmem.build import initramfs
+from nova_flexmem import emulator
 from nova_flexmem.guest import delta
 from nova_flexmem.guest import device
 from nova_flexmem.guest.device import nvdimm
@@ -183,7 +184,7 @@ class Guest:
             line.append(f'flexmem.layout={base.layout}')
         maximum_bytes = (256 << 20) + base.size_bytes
         words = [
-            'qemu-system-x86_64', '-nodefaults', '-no-reboot', '-machine',
+            emulator.find().program, '-nodefaults', '-no-reboot', '-machine',
             f'pc,accel={"kvm" if accel.kvm_works() else "tcg"}', '-cpu',
             'max', '-m', f'256M,slots=1,maxmem={maximum_bytes}', '-display',
             'none', '-serial', 'stdio', '-kernel', str(booted.path),

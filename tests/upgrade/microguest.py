@@ -27,6 +27,7 @@ import time
 
 from nova_flexmem.build import cpio
 from nova_flexmem.build import initramfs
+from nova_flexmem import emulator
 from nova_flexmem.guest import delta
 from nova_flexmem import process
 from tests.upgrade import model
@@ -130,7 +131,7 @@ class Guest:
                       '-device', f'virtio-blk-pci,drive={serial},'
                       f'serial={serial}']
         qemu = subprocess.Popen(
-            ['setpriv', '--pdeathsig', 'KILL', '--', 'qemu-system-x86_64',
+            ['setpriv', '--pdeathsig', 'KILL', '--', emulator.find().program,
              '-machine', 'pc,nvdimm=on', '-accel', 'tcg', '-cpu', 'max',
              '-m', f'{_RAM_MIB}M,slots=1,maxmem='
              f'{_RAM_MIB + (size >> 20) + 1024}M',
