@@ -187,9 +187,18 @@ class Store(users.UsedBases, names.NamedBases):
                     files.discard(os.path.join(self.folder('builds'), name))
 
     def size_bytes(self):
-        """Return how much disk bases, builds and the appliance take."""
-        return sum(room.allocated_bytes(self.folder(name)) for name in
-                   ('bases', 'builds', 'boot', 'downloads', 'appliance'))
+        """Return how much disk the store takes, with all that is under way."""
+        return self._allocated_bytes('builds', 'downloads') + self.kept_bytes()
+
+    def kept_bytes(self):
+        """Return how much disk bases and the appliance take.
+
+        That changes when a base comes or goes, and not while one is built.
+        """
+        return self._allocated_bytes('bases', 'boot', 'appliance')
+
+    def _allocated_bytes(self, *names):
+        return sum(room.allocated_bytes(self.folder(name)) for name in names)
 
     def remove(self, key):
         """Remove a base.

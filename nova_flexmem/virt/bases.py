@@ -138,26 +138,28 @@ class Bases(imagebases.ImageBases):
     def cache(self, context, image_id):
         """Build the base of an image before any instance needs it.
 
-        :returns: whether it was built just now
+        :returns: whether it was built just now; None if there is none now,
+            so that instances may need the image itself
         """
         owner = imagebases.Requester()
-        if self._group.share_scope == 'project':
-            LOG.info('Image %s: no base is built before an instance needs it,'
-                     ' as each project has its own', image_id)
-            return False
         try:
             image = self._image_api.get(context, image_id)
+            if layered.BASE_IMAGE in image['properties']:
+                return False  # no other instances can boot from it
+            if self._group.share_scope == 'project':
+                LOG.info('Image %s: no base is built before an instance needs'
+                         ' it, as each project has its own', image_id)
+                return None
             asked = image['properties'].get(policy.IMAGE_POLICY)
-            if (asked == 'disabled' and
-                    self._group.image_policy != 'ignore' or
-                    layered.BASE_IMAGE in image['properties'] or
-                    self.known(owner, image_id)):
+            if asked == 'disabled' and self._group.image_policy != 'ignore':
+                return None
+            if self.known(owner, image_id):
                 return False
             self.of_image(context, owner, image_id, patient=True)
         except exception.FlexMemException as e:
             LOG.warning('Image %(image)s got no base: %(e)s',
                         {'image': image_id, 'e': e})
-            return False
+            return None
         return True
 
     def use(self, base, instance):
@@ -196,11 +198,11 @@ class Bases(imagebases.ImageBases):
                 LOG.info('Removed base %s, which no instance uses', key)
 
     def disk_usage_mib(self, path):
-        """Return what the store takes of the filesystem that a path is on."""
+        """Return what the store keeps on the filesystem that a path is on."""
         store = self.store
         if os.stat(store.path).st_dev != os.stat(path).st_dev:
             return 0
-        return store.size_bytes() >> 20
+        return store.kept_bytes() >> 20
 
 
 def _checked(base, wanted):

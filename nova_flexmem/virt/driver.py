@@ -139,9 +139,11 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 remove=CONF.image_cache.remove_unused_base_images)
 
     def cache_image(self, context, image_id):
-        cached = super().cache_image(context, image_id)
-        built = self._readiness.fit and self._bases.cache(context, image_id)
-        return built or cached
+        built = (self._bases.cache(context, image_id)
+                 if self._readiness.fit else None)
+        if built is None:
+            return super().cache_image(context, image_id)
+        return built  # and the image is not kept beside its base
 
     # -- life
 

@@ -35,14 +35,15 @@ from nova_flexmem.store import diskerrors
 from nova_flexmem.store import locks
 from nova_flexmem.virt import downloads
 from nova_flexmem.virt import errors
+from nova_flexmem.virt import imagelimits
 from nova_flexmem.virt import published
 from nova_flexmem.virt import waiting
 from nova_flexmem.virt import worker
 
 LOG = log.getLogger(__name__)
 
-#: What images can be a base, by Glance's disk_format.
-DISK_FORMATS = ('raw', 'qcow2')
+#: How many refused images are remembered; the others are looked at again.
+_MOST_REFUSED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,9 @@ class ImageBases:
 
         :raises: StoreUnusable; what Nova raises
         """
+        size_bytes = self._image_api.get(context, image_id).get('size')
         with downloads.path(self.store) as path:
+            imagelimits.check_free(os.path.dirname(path), size_bytes)
             try:
                 images.fetch(context, image_id, path, trusted_certs)
             except OSError as e:
@@ -168,11 +171,8 @@ class ImageBases:
                deadline):
         image = self._image_api.get(context, image_id)
         label = f'image {image_id}'
-        if image.get('disk_format') not in DISK_FORMATS:
-            raise exception.ImageRefused(
-                image=label, reason=f'its disk_format is'
-                f' {image.get("disk_format")}; FlexMem can use'
-                f' {" and ".join(DISK_FORMATS)}')
+        imagelimits.check(image, label, self._group)
+        imagelimits.make_room(self.store, image, self._group)
         started = time.monotonic()
         with self._slots.take(deadline), self.download(
                 context, image_id, owner.trusted_certs) as path:
@@ -187,13 +187,19 @@ class ImageBases:
             except (exception.ImageRefused, exception.BuildFailed) as e:
                 kwargs = e.kwargs | {'image': label}
                 if isinstance(e, exception.ImageRefused):
-                    self._refused[name] = kwargs
+                    self._refuse(name, kwargs)
                 raise type(e)(**kwargs)
         LOG.info('Image %(image)s has base %(key)s, %(what)s in %(s).0f s',
                  {'image': image_id, 'key': answer['key'],
                   'what': 'built' if answer['new'] else 'found',
                   's': time.monotonic() - started})
         return self.store.require(answer['key'])
+
+    def _refuse(self, name, why):
+        """Remember why an image is refused, and forget the oldest of many."""
+        self._refused[name] = why
+        for oldest in list(self._refused)[:-_MOST_REFUSED]:
+            self._refused.pop(oldest, None)
 
     def _named(self, name, minimum_format):
         key = self.store.key_named(name)

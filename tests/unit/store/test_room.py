@@ -73,10 +73,13 @@ class MakeRoomTest(testtools.TestCase):
     def test_sizes(self):
         self.assertLess(3 * 4 * _MIB, self.size + 1)
         self.assertEqual(3 * self.one, self.size)
-        for name in ('builds', 'appliance'):
+        for name in ('builds', 'downloads', 'appliance'):
             with open(self.store.folder(f'{name}/file'), 'wb') as f:
                 os.posix_fallocate(f.fileno(), 0, _MIB)
-        self.assertLess(self.size + 2 * _MIB - 1, self.store.size_bytes())
+        self.assertLess(self.size + 3 * _MIB - 1, self.store.size_bytes())
+        # a build and a download are gone soon
+        self.assertLess(self.size + _MIB - 1, self.store.kept_bytes())
+        self.assertGreater(self.size + 2 * _MIB, self.store.kept_bytes())
 
     def test_enough(self):
         self.assertEqual([], room.make_room(self.store, _MIB,

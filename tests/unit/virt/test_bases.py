@@ -51,6 +51,41 @@ class RootfsTest(test_imagebases.ImageBasesTestCase):
             self.assertEqual(wanted, found.manifest.rootfs)
 
 
+class CacheTest(test_imagebases.ImageBasesTestCase):
+    """Bases that are built before any instance needs them."""
+
+    kind = bases.Bases
+
+    def setUp(self):
+        super().setUp()
+        self.image = {'disk_format': 'qcow2', 'properties': {}}
+        self.bases._group.image_policy = 'narrow'
+
+    def get(self, _context, _image_id):
+        return self.image
+
+    def cache(self):
+        return self.bases.cache(None, 'an-image')
+
+    def test_built_once(self):
+        self.assertEqual([True, False], [self.cache(), self.cache()])
+        self.assertEqual(['auto'], self.built)
+
+    def test_a_layered_snapshot_is_of_no_use_to_stock_instances(self):
+        self.image['properties'] = {layered.BASE_IMAGE: 'another'}
+        self.assertIs(False, self.cache())
+
+    def test_images_that_get_no_base(self):
+        for change in (
+                lambda: self.image.update(disk_format='iso'),
+                lambda: self.image['properties'].update(
+                    flexmem_policy='disabled'),
+                lambda: setattr(self.bases._group, 'share_scope', 'project')):
+            change()
+            self.assertIsNone(self.cache())
+        self.assertEqual([], self.built)
+
+
 class LayoutTest(testtools.TestCase):
     """The base that a delta can lie on, with two hosts' stores."""
 
@@ -59,7 +94,7 @@ class LayoutTest(testtools.TestCase):
         self.here, self.there = (
             bases.Bases(types.SimpleNamespace(
                 store_path=self.useFixture(fixtures.TempDir()).path,
-                **test_imagebases.BUILDS, max_store_size_gib=1,
+                **test_imagebases.BUILDS,
                 share_scope='host', rootfs='auto'), self)
             for _host in range(2))
         self.publish(self.there, _KEY)

@@ -331,13 +331,18 @@ class HostTest(driver_test.DriverTest):
         self.assertTrue(self.driver.delete_instance_files(instance))
 
     def test_images_that_are_cached_ahead(self):
+        copied = []
         self.stub_out('nova.virt.libvirt.LibvirtDriver.cache_image',
-                      lambda *_args: True)
-        self.assertTrue(self.driver.cache_image(self.context,
-                                                driver_test.IMAGE))
+                      lambda _driver, _context, image_id:
+                      copied.append(image_id) or True)
+        # this host has the base already, and needs no copy of the image
+        self.assertFalse(self.driver.cache_image(self.context,
+                                                 driver_test.IMAGE))
+        self.assertEqual([], copied)
         self.set_fit(False)
         self.assertTrue(self.driver.cache_image(self.context,
                                                 driver_test.IMAGE))
+        self.assertEqual([driver_test.IMAGE], copied)
 
     def test_instances_that_are_gone_give_their_bases_back(self):
         self.stub_out('nova.virt.libvirt.LibvirtDriver.manage_image_cache',

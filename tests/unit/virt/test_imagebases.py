@@ -28,7 +28,10 @@ from tests.unit.image import samples
 from tests.unit.virt import test_record
 
 BUILDS = {'max_parallel_builds': 1, 'max_waiting_builds': 1,
-          'build_wait_s': 60}
+          'build_wait_s': 60, 'max_virtual_size_gib': 8,
+          'max_store_size_gib': 1}
+
+_GIB = 1 << 30
 
 
 class DownloadTest(testtools.TestCase):
@@ -37,8 +40,12 @@ class DownloadTest(testtools.TestCase):
         super().setUp()
         self.bases = imagebases.ImageBases(types.SimpleNamespace(
             store_path=self.useFixture(fixtures.TempDir()).path,
-            **BUILDS), None)
+            **BUILDS), self)
         self.folder = self.bases.store.folder('downloads')
+        self.image = {'size': 1}
+
+    def get(self, _context, _image_id):
+        return self.image
 
     def download(self, error):
         def fetch(_context, _image_id, path, _trusted_certs):
@@ -56,6 +63,20 @@ class DownloadTest(testtools.TestCase):
         for part in (self.folder, 'No space left', 'image prune'):
             self.assertIn(part, str(e))
         self.assertEqual([], os.listdir(self.folder))
+
+    def test_without_room_nothing_is_downloaded(self):
+        free = os.statvfs(self.folder)
+        self.image = {'size': free.f_blocks * free.f_frsize}
+        e = self.assertRaises(exception.StoreUnusable, self.download,
+                              AssertionError())
+        for part in (self.folder, f'{self.image["size"] >> 20} MiB',
+                     'image prune'):
+            self.assertIn(part, str(e))
+
+    def test_of_a_size_that_glance_does_not_say(self):
+        for self.image in ({}, {'size': None}):
+            self.assertRaises(ConnectionResetError, self.download,
+                              ConnectionResetError())
 
     def test_over_a_network_that_fails(self):
         for error in (ConnectionResetError(errno.ECONNRESET, 'reset'),
@@ -138,6 +159,20 @@ class RootfsTest(ImageBasesTestCase):
         self.assertEqual('ext4', self.of_image('ext4'))
         self.assertEqual(['auto', 'ext4'], self.built)
 
+    def test_refusals_that_are_remembered_are_limited(self):
+        def refuse(_task, _group, *, name, **_arguments):
+            self.built.append(name)
+            raise exception.ImageRefused(image='file', reason='it is odd')
+
+        self.patch(imagebases.worker, 'call', refuse)
+        self.patch(imagebases, '_MOST_REFUSED', 3)
+        for image_id in ('a', 'b', 'c', 'd', 'b', 'a'):
+            self.assertRaises(exception.ImageRefused, self.bases.of_image,
+                              None, imagebases.Requester(), image_id)
+        self.assertEqual(['a.auto', 'b.auto', 'c.auto', 'd.auto', 'a.auto'],
+                         self.built)
+        self.assertEqual(3, len(self.bases._refused))
+
     def busy(self, wanted, image_id='an-image', **group):
         """Return why an image gets no base while another one is built.
 
@@ -196,6 +231,40 @@ class RootfsTest(ImageBasesTestCase):
 
 
 class FormatTest(ImageBasesTestCase):
+
+    def fetch(self, _context, image_id, path, _certs):
+        self.fetched.append(image_id)
+        open(path, 'x').close()
+
+    def refused_unread(self, error, words, **image):
+        """Check what an image is refused for, and that nothing is fetched."""
+        self.fetched = []
+        self.patch(images, 'fetch', self.fetch)
+        self.get = lambda *_args: {'disk_format': 'qcow2'} | image
+        e = self.assertRaises(error, self.of, 'an-image')
+        self.assertIn(words, str(e))
+        self.assertEqual(([], []), (self.fetched, self.built))
+
+    def test_limits_that_glance_tells_are_kept_before_the_download(self):
+        for words, image in (
+                ('image an-image: its virtual size of 8.5 GiB is above the'
+                 ' limit of 8 GiB', {'virtual_size': 17 * _GIB // 2}),
+                ('size of 10.0 GiB is above', {'size': 10 * _GIB}),
+                ('size of 8.5 GiB is above', {'size': 17 * _GIB // 2,
+                                              'disk_format': 'raw'}),
+                ('max_virtual_size_gib', {'virtual_size': 8 * _GIB + 1})):
+            self.refused_unread(exception.ImageRefused, words, **image)
+        # a qcow2 file may be larger than its disk
+        self.get = lambda *_args: {
+            'disk_format': 'qcow2', 'virtual_size': 8 * _GIB, 'size': None}
+        self.of('an-image')
+
+    def test_a_store_without_room_downloads_nothing(self):
+        self.refused_unread(exception.StoreUnusable, 'max_store_size_gib',
+                            size=_GIB + 1)
+        # holes of a raw image take no room, and only the build knows them
+        self.get = lambda *_args: {'disk_format': 'raw', 'size': _GIB + 1}
+        self.of('an-image')
 
     def of(self, image_id, project_id=''):
         return self.bases.of_image(None, imagebases.Requester(project_id),
