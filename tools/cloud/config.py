@@ -25,6 +25,9 @@ _DRIVERS = {
                 'compute_driver': 'flexmem.FlexMemDriver'},
 }
 
+_WEIGHERS = ('nova.scheduler.weights.all_weighers,'
+             'nova_flexmem.scheduler.weigher.SameBaseWeigher')
+
 
 def write(layout, settings):
     """Write all configuration files of the control plane and the nodes."""
@@ -98,6 +101,7 @@ class _Writer:
             'database': {'connection': self._database('nova')},
             'scheduler': {'workers': 1, 'discover_hosts_in_cells_interval': 5},
             'conductor': {'workers': 1},
+            'filter_scheduler': {'weight_classes': _WEIGHERS},
             'oslo_concurrency': {
                 'lock_path': os.path.join(self._state, 'lock')},
             'wsgi': {'api_paste_config': self._shipped('nova/api-paste.ini')},
