@@ -261,6 +261,18 @@ A scan takes about one processor. The next scan continues where the last one
 stopped, and starts no sooner than nine times the last scan's duration after
 it. Higher merges more in one scan; lower limits how long a scan keeps the
 processor busy."""),
+    cfg.BoolOpt(
+        'host_devices', default=False,
+        help="""
+Let instances with devices of the host use FlexMem: PCI devices, vGPUs,
+accelerators and direct ports.
+
+Nobody has tried that on real hardware. A device reads and writes the memory of
+its instance by itself, so only the IOMMU keeps it from writing to the base. By
+its sources, QEMU has the IOMMU map the base for reading only. Switch this on
+only to try it, on a host without other tenants; "Known limits" in the
+documentation says what has to be tried. Such an instance returns no memory,
+cannot be migrated live or suspended, and keeps the whole base in memory."""),
     cfg.ListOpt(
         'direct_paths', default=[
             '/var/lib/docker', '/var/lib/containerd', '/var/lib/containers',

@@ -89,7 +89,7 @@ class Boot:
 
 def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
               extra_kernel_args='', reporting_order=0, switch=(),
-              kernel='base'):
+              kernel='base', host_devices=False):
     """Return the FlexMem domain XML for a stock one, text.
 
     :param xml: libvirt domain XML, text
@@ -101,11 +101,12 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
     :param extra_kernel_args: arguments appended to the kernel command line
     :param reporting_order: the guest returns free memory through its balloon,
         in blocks of at least 2**reporting_order pages; None: it returns none,
-        as if its memory is locked or in huge pages
+        as if its memory is locked, pinned or in huge pages
     :param switch: arguments of an ignoreshared.Switch, left out where the
         domain cannot be moved with them
     :param kernel: 'own' for a guest that may start a kernel installed in it,
         else 'base'
+    :param host_devices: whether the domain may have devices of the host
     :raises: DomainRefused if the domain cannot have a FlexMem device
     """
     root = xmledit.parse(xml)
@@ -113,9 +114,10 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         if _is_flexmem(root):
             raise ValueError('it is a FlexMem domain already; use the'
                              ' stock domain')
-        fitness.check(root)
+        fitness.check(root, host_devices)
         _check_boot(boot)
         memory.check_addresses(root, boot.size_bytes)
+        memory.check_lockable(root, boot.size_bytes)
         if not memory.is_returnable(root):
             reporting_order = None
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
@@ -128,7 +130,8 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         if reporting_order is not None:
             _set_free_page_reporting(root)
         loaded = _load(device)
-        if not loaded.movable or ignoreshared.is_ram_shared(root):
+        if (not loaded.movable or ignoreshared.is_ram_shared(root)
+                or fitness.has_host_device(root)):
             switch = ()
         qemuargs.add(root, [
             # not in <os>: libvirt would hand the files of <kernel> and

@@ -26,15 +26,19 @@ _UNFIT = (
     ('os/kernel | os/initrd | os/cmdline',
      'it boots a kernel of its own; take the kernel out of its definition, or'
      ' kernel_id from its image'),
-    ('devices/hostdev | devices/interface[@type="hostdev" or @type="vdpa"]'
+    ('devices/interface[@type="vdpa"]'
      ' | devices/disk[@type="vhostvdpa" or @type="nvme"]',
-     'it has a host device (PCI, vGPU, NVMe or vhost-vdpa), whose DMA beside'
-     ' a read-only root.pmem has not been proved on real hardware; remove the'
-     ' device, or run it without FlexMem'),
+     'it has a host device (NVMe or vhost-vdpa) that QEMU itself programs for'
+     ' DMA, which FlexMem does not support; remove the device, or run it'
+     ' without FlexMem'),
     ('launchSecurity',
      'its memory is encrypted (SEV or TDX), so it can share none; run it'
      ' without FlexMem'),
 )
+
+
+#: Devices of the host that VFIO gives to the guest.
+_VFIO = 'devices/hostdev | devices/interface[@type="hostdev"]'
 
 
 def chipset(root):
@@ -57,10 +61,19 @@ def chipset_of(machine):
                  if family.fullmatch(machine)), None)
 
 
-def check(root):
+def has_host_device(root):
+    """Return whether a domain has devices that read and write its memory.
+
+    :param root: its XML, an element
+    """
+    return bool(root.xpath(_VFIO))
+
+
+def check(root, host_devices=False):
     """Check a stock domain.
 
     :param root: its XML, an element
+    :param host_devices: whether it may have devices of the host
     :raises: ValueError saying why the domain cannot have a FlexMem device, and
         what to do
     """
@@ -78,6 +91,11 @@ def check(root):
     for xpath, reason in _UNFIT:
         if root.xpath(xpath):
             raise ValueError(reason)
+    if has_host_device(root) and not host_devices:
+        raise ValueError(
+            'it has a host device (PCI or vGPU), whose DMA beside a read-only'
+            ' root.pmem has not been proved on real hardware; remove the'
+            ' device, run it without FlexMem, or see [flexmem] host_devices')
     memory = root.find('memory')
     if memory is None or not xmledit.size_kib(memory):
         raise ValueError('it has no memory; set <memory>')

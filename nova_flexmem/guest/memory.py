@@ -19,9 +19,13 @@ pc_max_used_gpa() and what it calls).
 import re
 
 from lxml import etree
+from oslo_utils import units
 
 from nova_flexmem.guest import fitness
 from nova_flexmem.guest import xmledit
+
+#: What libvirt lets QEMU lock for VFIO, beside the RAM.
+_LOCKABLE_BYTES = units.Gi
 
 _MIB_KIB = 1 << 10
 _GIB_KIB = 1 << 20
@@ -125,20 +129,42 @@ def _address_bits(root):
 def is_returnable(root):
     """Return whether the host can take back RAM that the guest does not use.
 
-    Huge pages are reserved for as long as the guest runs, and madvise(2)
-    refuses to drop locked pages.
+    Huge pages are reserved for as long as the guest runs, madvise(2) refuses
+    to drop locked pages, and QEMU to drop what VFIO has pinned.
 
     :param root: the domain's XML, an element
     """
-    return not root.xpath('memoryBacking/hugepages | memoryBacking/locked')
+    return not (root.xpath('memoryBacking/hugepages | memoryBacking/locked')
+                or fitness.has_host_device(root))
+
+
+def check_lockable(root, size_bytes):
+    """Check that VFIO may pin the FlexMem device for the domain's devices.
+
+    libvirt lets QEMU lock the guest's RAM and 1 GiB, or what <hard_limit>
+    says (qemuDomainGetMemLockLimitBytes() in src/qemu/qemu_domain.c). It does
+    not know of root.pmem.
+
+    :param root: its XML, an element
+    :param size_bytes: of root.pmem
+    :raises: ValueError
+    """
+    if size_bytes > _LOCKABLE_BYTES and fitness.has_host_device(
+            root) and not root.xpath(
+                'memoryBacking/locked | memtune/hard_limit'):
+        raise ValueError(
+            f'its host device needs all of root.pmem'
+            f' ({size_bytes // units.Mi} MiB) locked, and libvirt lets QEMU'
+            f' lock {_LOCKABLE_BYTES // units.Mi} MiB beside the RAM; use'
+            ' hw:locked_memory, or a smaller image')
 
 
 def make_room(root, size_bytes):
     """Make room for the FlexMem device in a domain.
 
     Room beyond RAM needs a NUMA cell in the guest, or libvirt refuses it. If
-    the domain's memory is locked, QEMU locks root.pmem as well, which then
-    counts against the domain's hard limit.
+    the domain's memory is locked, QEMU locks root.pmem as well, and VFIO pins
+    it for devices of the host: it then counts against the domain's hard limit.
 
     :param root: the domain's XML, an element
     :param size_bytes: of root.pmem
@@ -159,7 +185,9 @@ def make_room(root, size_bytes):
     if root.find('cpu/numa/cell') is None:
         _add_numa_cell(root, xmledit.size_kib(memory))
     limit = root.find('memtune/hard_limit')
-    if limit is not None and root.find('memoryBacking/locked') is not None:
+    if limit is not None and (
+            root.find('memoryBacking/locked') is not None
+            or fitness.has_host_device(root)):
         limit.text = str(xmledit.size_kib(limit) + size_bytes // 1024)
         limit.set('unit', 'KiB')
     return dimm_slot

@@ -289,7 +289,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 kernel=record.kernel, direct_paths=record.direct_paths,
                 extra_kernel_args=CONF.flexmem.extra_kernel_args,
                 reporting_order=flexmem_conf.reporting_order(CONF),
-                switch=self._capability.arguments(folder))
+                switch=self._capability.arguments(folder),
+                host_devices=CONF.flexmem.host_devices)
             diskkinds.of(instance).write_record(record.started(
                 base, bootdigests.of(base, boot), ignoreshared.is_given(xml)))
             return xml

@@ -44,7 +44,9 @@ _RESOURCE = re.compile(r'resources[A-Za-z0-9_-]*:(\w+)')
 _HOST_DEVICE = ('it has a host device (PCI, vGPU, accelerator, direct port);'
                 ' DMA beside a base is not proved')
 
-_DIRECT_VNICS = ('direct', 'direct-physical', 'macvtap', 'vdpa',
+_VDPA = 'it has a vDPA port; use a normal or a direct one'
+
+_DIRECT_VNICS = ('direct', 'direct-physical', 'macvtap',
                  'accelerator-direct', 'accelerator-direct-physical',
                  'remote-managed')
 
@@ -57,7 +59,8 @@ def check(instance, image_meta, network_info, block_device_info,
     :raises: InstanceRefused
     """
     _raise(_of_host())
-    _raise([(has_host_device, _HOST_DEVICE)])
+    _raise([(has_host_device and not CONF.flexmem.host_devices,
+             _HOST_DEVICE)])
     _raise(_of_boot(instance, image_meta, booted_from_volume))
     check_flavor(instance, instance.flavor, image_meta)
     _raise(_of_devices(instance, image_meta, network_info, block_device_info))
@@ -137,9 +140,10 @@ def _of_boot(instance, image_meta, booted_from_volume):
 
 def _of_flavor(instance, flavor, image_meta):
     pci_requests = instance.pci_requests
-    yield (any(spec.startswith(_HOST_DEVICES) for spec in flavor.extra_specs)
-           or _resources(flavor) & _mdev_classes()
-           or (pci_requests and pci_requests.requests), _HOST_DEVICE)
+    asked = (any(spec.startswith(_HOST_DEVICES) for spec in flavor.extra_specs)
+             or _resources(flavor) & _mdev_classes()
+             or (pci_requests and pci_requests.requests))
+    yield asked and not CONF.flexmem.host_devices, _HOST_DEVICE
     yield (hardware.get_mem_encryption_constraint(flavor, image_meta),
            'its memory is encrypted, so that none of it can be shared')
     yield (hardware.get_secure_boot_constraint(flavor, image_meta)
@@ -164,7 +168,9 @@ def _mdev_classes():
 
 
 def _of_interface(vif):
-    yield vif['vnic_type'] in _DIRECT_VNICS, _HOST_DEVICE
+    yield vif['vnic_type'] == 'vdpa', _VDPA
+    yield (vif['vnic_type'] in _DIRECT_VNICS and
+           not CONF.flexmem.host_devices, _HOST_DEVICE)
 
 
 def _of_devices(instance, image_meta, network_info, block_device_info):

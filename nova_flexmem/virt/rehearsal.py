@@ -50,7 +50,8 @@ def try_on(get_guest_xml, context, instance, image_meta, network_info,
         xml, _any_boot(), device=CONF.flexmem.device, writes=writes,
         direct_paths=asking.direct_paths(instance),
         extra_kernel_args=CONF.flexmem.extra_kernel_args,
-        reporting_order=flexmem_conf.reporting_order(CONF))
+        reporting_order=flexmem_conf.reporting_order(CONF),
+        host_devices=CONF.flexmem.host_devices)
 
 
 def _stock(get_guest_xml, context, instance, image_meta, network_info,

@@ -272,6 +272,41 @@ class RefusalTest(testtools.TestCase):
             self._refused_with('host device', '</devices>',
                                f'{element}</devices>')
 
+    def test_host_devices_that_are_allowed(self):
+        def transform(xml, **boot):
+            return domain.transform(
+                xml, dataclasses.replace(BOOT, **boot), host_devices=True,
+                switch=('-global', 'migration.x-ignore-shared=on'))
+
+        for element in ('<hostdev mode="subsystem" type="pci"/>',
+                        '<hostdev mode="subsystem" type="mdev"/>',
+                        '<interface type="hostdev"/>'):
+            xml = STOCK.replace('</devices>', f'{element}</devices>')
+            changed = transform(xml)
+            self.assertEqual(1, len(etree.fromstring(changed).xpath(
+                'devices/hostdev | devices/interface')))
+            # QEMU reports no page that VFIO has pinned, and cannot be moved
+            for word in ('freePageReporting', 'x-ignore-shared'):
+                self.assertNotIn(word, changed)
+            # libvirt lets QEMU lock 1 GiB beside the RAM
+            transform(xml, size_bytes=1 << 30)
+            e = self.assertRaises(exception.DomainRefused, transform, xml,
+                                  size_bytes=(1 << 30) + (2 << 20))
+            self.assertIn('(1026 MiB) locked', str(e))
+            transform(xml.replace('<vcpu>', '<memoryBacking><locked/>'
+                                  '</memoryBacking><vcpu>'),
+                      size_bytes=2 << 30)
+            limit = ('<memtune><hard_limit unit="MiB">700</hard_limit>'
+                     '</memtune>')
+            raised = etree.fromstring(transform(
+                xml.replace('<vcpu>', f'{limit}<vcpu>'), size_bytes=2 << 30))
+            self.assertEqual(str((700 << 10) + (2 << 20)),
+                             raised.findtext('memtune/hard_limit'))
+        for element in ('<interface type="vdpa"/>', '<disk type="nvme"/>'):
+            self.assertRaises(exception.DomainRefused, transform,
+                              STOCK.replace('</devices>',
+                                            f'{element}</devices>'))
+
     def test_encrypted_memory(self):
         self._refused_with('encrypted', '</domain>',
                            '<launchSecurity type="sev"/></domain>')

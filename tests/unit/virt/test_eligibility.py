@@ -20,6 +20,7 @@ from nova.tests.unit import fake_instance
 from oslo_config import fixture as config_fixture
 import testtools
 
+from nova_flexmem import conf as flexmem_conf
 from nova_flexmem import exception
 from nova_flexmem.virt import eligibility
 
@@ -34,6 +35,7 @@ class EligibilityTest(testtools.TestCase):
         super().setUp()
         self.conf = self.useFixture(
             config_fixture.Config(nova.conf.CONF)).conf
+        flexmem_conf.register_opts(self.conf)
         self.conf.set_override('virt_type', 'qemu', 'libvirt')
 
     def check_addresses(self, memory_mb, specs=None, **properties):
@@ -112,6 +114,15 @@ class EligibilityTest(testtools.TestCase):
         self.assert_refused('Secure Boot', {'os:secure_boot': 'required'})
         self.assert_refused('bus ide', properties={'hw_disk_bus': 'ide'})
         self.assert_refused('bus scsi', properties={'hw_disk_bus': 'scsi'})
+
+    def test_host_devices_that_the_operator_allows(self):
+        self.conf.set_override('host_devices', True, 'flexmem')
+        for spec in ('pci_passthrough:alias', 'accel:device_profile',
+                     'resources:VGPU'):
+            self.check({spec: '1'})
+        for vnic_type in ('direct', 'direct-physical'):
+            self.check(vifs=[{'vnic_type': vnic_type}])
+        self.assert_refused('vDPA', vifs=[{'vnic_type': 'vdpa'}])
 
     def test_ports_that_are_attached(self):
         eligibility.check_interface({'vnic_type': 'normal'})
