@@ -45,9 +45,7 @@ class Host:
     :ivar instances: {image: number of instances}
     :ivar reported: the same, as nova-compute has last reported it
     :ivar builds: number of instances that are being built
-    :ivar has_room: for each flavor, whether Placement would offer the host
-    :ivar weights: what Nova's weighers gave the host as it is now; the
-        scheduler fills it
+    :ivar changed: whether it has; the scheduler then looks, and sets it back
     """
 
     def __init__(self, number):
@@ -58,8 +56,7 @@ class Host:
         self.reported = {}
         self.number = 0
         self.builds = 0
-        self.weights = None
-        self.has_room = self._room()
+        self.changed = True
         self._node = objects.ComputeNode(
             uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, name)), host=name,
             hypervisor_hostname=name, updated_at=_NOW, memory_mb=ROOM[1],
@@ -81,9 +78,10 @@ class Host:
         self.number += number
         self.used = [used + number * wanted for used, wanted in zip(
             self.used, placementload.FLAVORS[flavor])]
-        self.has_room = self._room()
+        self.changed = True
 
-    def _room(self):
+    def has_room(self):
+        """Return for each flavor whether Placement would offer the host."""
         return [all(used + wanted <= room for used, wanted, room in zip(
             self.used, flavor, ROOM)) for flavor in placementload.FLAVORS]
 
@@ -96,7 +94,7 @@ class Host:
         self._node.stats = {
             'num_instances': str(self.number),
             'io_workload': str(self.builds), **self.reported}
-        self.weights = None
+        self.changed = True
         self.state.updated = None
         self.state.update(self._node, {'host': self.state.host})
 

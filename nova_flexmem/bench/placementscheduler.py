@@ -14,19 +14,22 @@
 
 Nova's own filters and weighers choose the hosts. Nova's loop over the weighers
 writes texts for its log for each host and weigher, which take most of its
-time, so the loop here is another one. It gives Nova's weighers the hosts that
-have changed, and now and then compares its choice with that of Nova's loop.
+time, so the loop here is another one. It asks filters and weighers only of
+hosts whose answers may have changed, and now and then compares its choice with
+that of Nova's loop over all of them.
 """
 
 import time
 import uuid
 
+import numpy
+
 from nova import objects
 from nova.scheduler import filters
 from nova.scheduler import manager
 from nova.scheduler import weights
-from nova import weights as nova_weights
 
+from nova_flexmem.bench import placementcloud
 from nova_flexmem.bench import placementload
 from nova_flexmem import exception
 from nova_flexmem.scheduler import weigher
@@ -73,7 +76,13 @@ class Scheduler:
         self.own_s: list[float] = []
         if recent is not None:
             self._own = [_timed(weigher.SameBaseWeigher(recent), self.own_s)]
-        self._by_state = {host.state: host for host in hosts}
+        self._weighed = [weights.WeighedHost(host.state, 0.0)
+                         for host in hosts]
+        self._places = {host: place for place, host in enumerate(hosts)}
+        # a column for each host as it is now
+        self._fits = numpy.zeros((len(placementload.FLAVORS), len(hosts)),
+                                 bool)
+        self._weights = numpy.zeros((len(_STOCK), len(hosts)))
 
     def place(self, request):
         """Return [(Host, instance uuid)] for the instances of a request.
@@ -84,17 +93,19 @@ class Scheduler:
         """
         uuids = [str(uuid.uuid4()) for _instance in request.ends_s]
         spec = _spec(request, uuids)
-        placed = []
+        placed: list[tuple[placementcloud.Host, str]] = []
         for instance_uuid in uuids:
             spec.instance_uuid = instance_uuid
-            host = self._choose(spec, [host for host in self._hosts
-                                       if host.has_room[request.flavor]])
+            host = self._best(spec, request.flavor, {
+                self._places[host] for host, _uuid in placed})
+            self._number += 1
+            if self._number % self._compared == 0:
+                self._compare(host, spec, request.flavor)
             if host is None:
                 break
             host.take(request.flavor, 1)
             manager.SchedulerManager._consume_selected_host(
                 host.state, spec, instance_uuid)
-            host.weights = None
             placed.append((host, instance_uuid))
         return placed
 
@@ -102,57 +113,76 @@ class Scheduler:
         return [each() for each in self._handler.get_matching_classes(
             [f'nova.scheduler.weights.{name}' for name in names])]
 
-    def _choose(self, spec, hosts):
+    def _best(self, spec, flavor, members):
+        """Return the host that Nova would choose, or None.
+
+        :param members: places of the hosts that have instances of the request
+        """
+        self._look_at_changed()
+        fits = self._fits[flavor].copy()
+        group = spec.instance_group and spec.instance_group.policy
+        for place in members if group in self._filters else ():
+            # to the filter, other hosts are without the group
+            fits[place] &= bool(self._filtered(group, spec, [
+                self._hosts[place].state]))
+        [places] = numpy.nonzero(fits)
+        if not len(places):
+            return None
+        columns = [*zip(self._stock, self._weights[:, places])]
+        for each in self._of_group.get(group, ()):
+            column = numpy.zeros(len(self._hosts))
+            for place in members:
+                [column[place]] = each.weigh_objects([self._weighed[place]],
+                                                     spec)
+            columns.append((each, column[places]))
+        columns += [(each, numpy.array(each.weigh_objects(
+            [self._weighed[place] for place in places], spec)))
+            for each in self._own]
+        totals = numpy.zeros(len(places))
+        for each, column in columns:
+            # the same for all hosts, as there are no aggregates
+            totals += each.weight_multiplier(
+                self._hosts[0].state) * _normalized(column, each)
+        return self._hosts[places[totals.argmax()]]
+
+    def _look_at_changed(self):
+        for place, host in enumerate(self._hosts):
+            if host.changed:
+                host.changed = False
+                self._fits[:, place] = host.has_room()
+                self._weights[:, place] = [
+                    each.weigh_objects([self._weighed[place]], None)[0]
+                    for each in self._stock]
+
+    def _filtered(self, group, spec, states):
+        return list(self._filter_handler.get_filtered_objects(
+            self._filters[group], states, spec) or ())
+
+    def _compare(self, chosen, spec, flavor):
+        """Check that Nova's own loop chooses the same host."""
+        states = [host.state for host in self._hosts
+                  if host.has_room()[flavor]]
         group = spec.instance_group and spec.instance_group.policy
         if group in self._filters:
-            hosts = [self._by_state[state] for state in
-                     self._filter_handler.get_filtered_objects(
-                         self._filters[group], [host.state for host in hosts],
-                         spec) or ()]
-        asked = self._of_group.get(group, []) + self._own
-        if not hosts:
-            return None
-        chosen = self._best(asked, spec, hosts)
-        self._number += 1
-        if self._number % self._compared == 0:
-            self._compare(chosen, asked, spec, hosts)
-        return chosen
-
-    def _best(self, asked, spec, hosts):
-        """Return the host that Nova's loop would choose.
-
-        :param asked: weighers whose weights depend on the request
-        """
-        columns = [(each, each.weigh_objects(
-            [weights.WeighedHost(host.state, 0.0) for host in hosts], spec))
-            for each in asked]
-        rows = [host.weights or self._weigh(host) for host in hosts]
-        totals = [0.0] * len(hosts)
-        for each, column in [*zip(self._stock, zip(*rows)), *columns]:
-            # the same for all hosts, as there are no aggregates
-            multiplier = each.weight_multiplier(hosts[0].state)
-            totals = [total + multiplier * weight for total, weight in zip(
-                totals, nova_weights.normalize(
-                    column, minval=each.minval, maxval=each.maxval))]
-        return hosts[totals.index(max(totals))]
-
-    def _weigh(self, host):
-        """Have Nova's own weighers weigh a host as it is now."""
-        weighed = [weights.WeighedHost(host.state, 0.0)]
-        host.weights = [each.weigh_objects(weighed, None)[0]
-                        for each in self._stock]
-        return host.weights
-
-    def _compare(self, chosen, asked, spec, hosts):
+            states = self._filtered(group, spec, states)
         began = time.thread_time()
         weighed = self._handler.get_weighed_objects(
-            self._stock + asked, [host.state for host in hosts], spec)
+            self._stock + self._of_group.get(group, []) + self._own, states,
+            spec)
         self.weighing_s.append(time.thread_time() - began)
-        first = weighed[0].obj
-        if first is not chosen.state:
+        here = chosen and chosen.state.host
+        there = weighed[0].obj.host if weighed else None
+        if here != there:
             raise exception.BenchFailed(
-                reason=f"Nova's scheduler would choose {first.host}, not"
-                f' {chosen.state.host}; report this as a fault')
+                reason=f"Nova's scheduler would choose {there}, not {here};"
+                ' report this as a fault')
+
+
+def _normalized(column, weigher):
+    """Return weights from 0 to 1, as nova.weights.normalize() does."""
+    low = column.min() if weigher.minval is None else weigher.minval
+    high = column.max() if weigher.maxval is None else weigher.maxval
+    return 0.0 if low == high else (column - low) / (high - low)
 
 
 def _timed(own, seconds):

@@ -103,10 +103,9 @@ class SameBaseWeigher(weights.BaseHostWeigher):
         """Return the instances of a base on hosts, None where it is not."""
         new = self._recent.instances(
             spec, {host.cell_uuid for host in hosts})
-        project_id = spec.project_id
-        numbers = [hoststats.instances(getattr(host, 'stats', {}),
-                                       image_id, project_id)
-                   for host in hosts]  # new hosts have no statistics yet
+        count = hoststats.counter(image_id, spec.project_id)
+        # new hosts have no statistics yet
+        numbers = [count(getattr(host, 'stats', {})) for host in hosts]
         if new:
             numbers = [max(number or 0, new[host.host])
                        if host.host in new else number

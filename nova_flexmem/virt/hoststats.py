@@ -35,16 +35,21 @@ def encode(instances):
     return {_name(*base): str(number) for base, number in most[:_MOST]}
 
 
-def instances(stats, image_id, project_id):
-    """Return the number of instances on bases that a project can share.
+def counter(image_id, project_id):
+    """Return what counts the instances on bases that a project can share.
 
-    :param stats: the statistics of a host, a dict
-    :returns: None if the host has no base of the image for the project
+    :returns: a function that takes the statistics of a host, a dict, and
+        returns None if the host has no base of the image for the project
     """
-    counts = [stats[name] for name in (_name(image_id),
-                                       _name(image_id, project_id))
-              if name in stats]
-    return sum(map(int, counts)) if counts else None
+    names = _name(image_id), _name(image_id, project_id)
+
+    def count(stats):
+        # most hosts have neither
+        if names[0] not in stats and names[1] not in stats:
+            return None
+        return sum(int(stats.get(name, 0)) for name in names)
+
+    return count
 
 
 def _name(image_id, scope=''):

@@ -163,7 +163,7 @@ class MonthTest(test.NoDBTestCase):
                 host.refresh()
                 placed += 1
         self.assertLess(40, placed)
-        self.assertEqual(placed, len(scheduler.weighing_s))
+        self.assertLessEqual(placed, len(scheduler.weighing_s))
         self.assertEqual({None, 'anti-affinity', 'soft-anti-affinity'},
                          groups)
 
@@ -172,7 +172,10 @@ class MonthTest(test.NoDBTestCase):
         scheduler = placementscheduler.Scheduler(hosts, None, compared=1)
         [request, *_others] = placementload.requests(_SMALL)
         scheduler.place(request)
-        hosts[7].weights = [1e9] * 4
+        for host in hosts[3:7]:  # as if it had not been looked at again
+            host.take(0, 1)
+            host.state.free_ram_mb = 0
+            host.changed = False
         e = self.assertRaises(exception.BenchFailed, scheduler.place, request)
         self.assertIn('host-0003', str(e))
 

@@ -40,10 +40,10 @@ class HostStatsTest(testtools.TestCase):
     def test_what_is_told_is_read_again(self):
         stats = hoststats.encode({(_IMAGE, ''): 3, (_OTHER, ''): 0,
                                   (_IMAGE, 'a-project'): 2})
-        self.assertEqual(5, hoststats.instances(stats, _IMAGE, 'a-project'))
-        self.assertEqual(3, hoststats.instances(stats, _IMAGE, 'another'))
-        self.assertEqual(0, hoststats.instances(stats, _OTHER, 'another'))
-        self.assertIsNone(hoststats.instances({}, _IMAGE, 'another'))
+        self.assertEqual(5, hoststats.counter(_IMAGE, 'a-project')(stats))
+        self.assertEqual(3, hoststats.counter(_IMAGE, 'another')(stats))
+        self.assertEqual(0, hoststats.counter(_OTHER, 'another')(stats))
+        self.assertIsNone(hoststats.counter(_IMAGE, 'another')({}))
 
     def test_it_fits_into_novas_column(self):
         stats = hoststats.encode({
@@ -51,10 +51,10 @@ class HostStatsTest(testtools.TestCase):
             for number in range(5000)})
         self.assertLess(len(json.dumps(stats)), 16 << 10)
         # what saves most is kept
-        self.assertEqual(4999, hoststats.instances(
-            stats, f'{_IMAGE[:-5]}04999', f'{4999:032}'))
-        self.assertIsNone(hoststats.instances(
-            stats, f'{_IMAGE[:-5]}00000', f'{0:032}'))
+        self.assertEqual(4999, hoststats.counter(
+            f'{_IMAGE[:-5]}04999', f'{4999:032}')(stats))
+        self.assertIsNone(hoststats.counter(
+            f'{_IMAGE[:-5]}00000', f'{0:032}')(stats))
 
 
 class CountTest(testtools.TestCase):
