@@ -168,6 +168,25 @@ class CloudTestCase(testtools.TestCase):
         self.wait_for(ended, 120, lambda: f'{request_id}: {events}')
         return events
 
+    def evacuate(self, server_id):
+        """Evacuate a server, start it, and return the host that it is on."""
+        self.act(server_id, 'evacuate', {})
+        # what was evacuated has to be started (since API 2.95)
+        self.wait(server_id, 'SHUTOFF')
+        self.act(server_id, 'os-start')
+        self.wait(server_id, 'ACTIVE')
+        return self.host_of(server_id)
+
+    def keeps_nothing(self, node, server_id, part=''):
+        """Wait until a host has nothing of a server any more.
+
+        :param part: what is in the paths that count
+        """
+        self.wait_for(
+            lambda: not [path for path in self.hosts.left(server_id)
+                         if node in path and part in path], 120,
+            lambda: f'{node} keeps what it had: {self.hosts.left(server_id)}')
+
     @contextlib.contextmanager
     def power_cut(self, node):
         """Have a host without power, and Nova know it, for a while."""

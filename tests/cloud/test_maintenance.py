@@ -88,17 +88,10 @@ class MaintenanceTest(moving.MovingTestCase):
         server_id = self.start_busy(host='node1')
         self.move(server_id)
         with self.power_cut('node2'):
-            self.act(server_id, 'evacuate', {})
-            self.wait(server_id, 'SHUTOFF')
-            self.act(server_id, 'os-start')
-            self.wait(server_id, 'ACTIVE')
-            self.assertEqual('node1', self.host_of(server_id))
+            self.assertEqual('node1', self.evacuate(server_id))
             # without shared storage Nova builds it anew
             self.assert_flexmem(self.wait_guest(server_id), boot=1)
-        self.wait_for(
-            lambda: not [path for path in self.hosts.left(server_id)
-                         if 'node2' in path], 120,
-            lambda: f'node2 keeps what it had: {self.hosts.left(server_id)}')
+        self.keeps_nothing('node2', server_id)
         self.move(server_id)
 
     def test_suspended_while_the_host_boots(self):

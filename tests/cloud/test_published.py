@@ -118,10 +118,7 @@ class PublishedTest(harness.CloudTestCase):
         self.assertNotIn(base['Base'], self.hosts.bases('node2'))
         self.assertEqual([], self.command('prune'))
         with self.power_cut('node1'):
-            self.act(lost, 'evacuate', {})
-            self.wait(lost, 'SHUTOFF')
-            self.act(lost, 'os-start')
-            self.wait(lost, 'ACTIVE')
+            self.evacuate(lost)
             self.assert_flexmem(self.wait_guest(lost), boot=1)
             self.assertIn(base['Base'], self.hosts.bases('node2'))
             self.act(shelved, 'unshelve', {'host': 'node2'})

@@ -96,18 +96,11 @@ class SharedFoldersTest(moving.MovingTestCase):
         self.assertEqual('completed', self.end_move(
             server_id, self.begin_move(server_id)), self.why(server_id))
         with self.power_cut('node2'):
-            self.act(server_id, 'evacuate', {})
-            self.wait(server_id, 'SHUTOFF')
-            self.act(server_id, 'os-start')
-            self.wait(server_id, 'ACTIVE')
-            self.assertEqual('node1', self.host_of(server_id))
+            self.assertEqual('node1', self.evacuate(server_id))
             # with what it wrote
             self.assert_flexmem(self.wait_guest(server_id, boot=2), boot=2)
         # node2 takes back what it used, and leaves the folder alone
-        self.wait_for(
-            lambda: not [path for path in self.hosts.left(server_id)
-                         if '/uses/' in path and 'node2' in path], 120,
-            lambda: f'node2 keeps what it had: {self.hosts.left(server_id)}')
+        self.keeps_nothing('node2', server_id, '/uses/')
         self.act(server_id, 'reboot', {'type': 'HARD'})
         self.wait(server_id, 'ACTIVE')
         self.assert_flexmem(self.wait_guest(server_id, boot=3), boot=3)
