@@ -13,10 +13,11 @@
 # under the License.
 
 
-# Usage: tools/bench_build.sh IMAGE [FORMAT]
+# Usage: [ROUNDS=3] tools/bench_build.sh IMAGE [FORMAT]
 #
 # Compares building a base with what it takes to get at an image's files with
-# libguestfs's own tools: its inspection, and virt-tar-out of all files.
+# libguestfs's own tools: its inspection, and virt-tar-out of all files. They
+# take turns, so that other load of the machine meets all of them.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -47,16 +48,22 @@ flexmem() {
 # libguestfs's own appliance is made before, and so is that of builds
 guestfish -a /dev/null run
 first_s=$(seconds flexmem image build "$IMAGE")
-inspect_s=$(seconds inspection)
-tar_s=$(seconds virt-tar-out --format="$FORMAT" -a "$IMAGE" / "$FOLDER/tar")
-tar_mib=$(($(stat -c %s "$FOLDER/tar") >> 20))
-rm "$FOLDER/tar"
-flexmem image remove "$(flexmem image list -f value -c Base)" > "$FOLDER/log"
-build_s=$(seconds flexmem image build "$IMAGE")
-awk "BEGIN {
-    printf \"inspection %.1f s, virt-tar-out %.1f s ($tar_mib MiB),\",
-        $inspect_s, $tar_s
-    printf \" build %.1f s: build / (inspection + virt-tar-out) = %.2f\\n\",
-        $build_s, $build_s / ($inspect_s + $tar_s)
-    printf \"(the first build, with what is done once: %.1f s)\\n\",
-        $first_s }"
+for ((round = 1; round <= ${ROUNDS:-3}; round++)); do
+    inspect_s=$(seconds inspection)
+    tar_s=$(seconds virt-tar-out --format="$FORMAT" -a "$IMAGE" / \
+        "$FOLDER/tar")
+    tar_mib=$(($(stat -c %s "$FOLDER/tar") >> 20))
+    rm "$FOLDER/tar"
+    flexmem image remove "$(flexmem image list -f value -c Base)" \
+        > "$FOLDER/log"
+    build_s=$(seconds flexmem image build "$IMAGE")
+    awk "BEGIN { printf \"%.2f\n\", $build_s / ($inspect_s + $tar_s) }" \
+        >> "$FOLDER/ratios"
+    echo "round $round: inspection $inspect_s s, virt-tar-out $tar_s s" \
+        "($tar_mib MiB), build $build_s s"
+done
+echo "build / (inspection + virt-tar-out):" \
+    "$(sort -n "$FOLDER/ratios" | awk '{ all[NR] = $1 } END {
+        printf "median %.2f (%.2f to %.2f)", all[int((NR + 1) / 2)], all[1],
+            all[NR] }')"
+echo "the first build, with what is done once: $first_s s"
