@@ -20,7 +20,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test ceph-test nova-test test-releases upgrade-test flavor-test long-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test ceph-test nova-test test-releases upgrade-test flavor-test long-test move-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -40,6 +40,8 @@ help:
 	@echo '                deltas on layouts of other releases, and what the'
 	@echo '                release before left, with a table; half an hour'
 	@echo 'make long-test  the tests with guests that take longest; hours'
+	@echo 'make move-test  servers that are moved live, with QEMU and libvirt of'
+	@echo '                the backports on both hosts, then on one; hours'
 	@echo 'make flavor-test'
 	@echo '                guests of all kinds of flavors, any two values of two'
 	@echo '                properties together in one, with a table; half an hour'
@@ -89,6 +91,10 @@ upgrade-test:
 long-test:
 	@tools/setup.sh demo test cloud ceph
 	@tools/test.sh functional-long lifecycle-long cloud-long
+
+move-test:
+	@tools/setup.sh demo test cloud
+	@tools/test.sh moves moves-mixed
 
 flavor-test:
 	@tools/setup.sh demo test

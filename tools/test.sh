@@ -15,8 +15,8 @@
 # Usage: tools/test.sh SUITE...  (suites: static, docs, unit, functional,
 #                                functional-long, lifecycle,
 #                                lifecycle-long, upgrade, cloud, cloud-all,
-#                                cloud-long, ceph, ceph-all, lifecycle-ceph,
-#                                memory, nova)
+#                                cloud-long, moves, moves-mixed, ceph,
+#                                ceph-all, lifecycle-ceph, memory, nova)
 #
 # Runs every suite named, also after one failed, and closes with the time that
 # each took and the count of tests that the runner recorded. Suites run beside
@@ -115,6 +115,29 @@ run_cloud-all() {
 
 run_cloud-long() {
     cloud_tests cloud-long --include-list tests/cloud/long.txt
+}
+
+# All that moves servers, with a newer QEMU and libvirt on both hosts
+run_moves() {
+    newer_cloud_tests moves 'node1 node2' \
+        'test_(live_migration|maintenance|move_|shared_folders)'
+}
+
+# The same where one host has the distribution's own
+run_moves-mixed() {
+    newer_cloud_tests moves-mixed node2 test_live_migration
+}
+
+# Usage: newer_cloud_tests SUITE NODES REGEX
+newer_cloud_tests() {
+    local folder
+    folder=$(mktemp -d -p /var/tmp) || return
+    # what is mounted is not removed
+    # shellcheck disable=SC2064
+    trap "umount '$folder/usr'; rm -rf --one-file-system '$folder'" RETURN
+    tools/newer_usr.sh "$folder" || return
+    FLEXMEM_CLOUD_USR=$folder/usr FLEXMEM_CLOUD_USR_NODES=$2 \
+        cloud_tests "$1" "$3"
 }
 
 # Root disks and records in a real Ceph, without guests
