@@ -58,19 +58,27 @@ def print_nothing(stage):
 
 
 def build(layout, cache_dir, progress=print_nothing):
-    """Make a Debian image, or find it made already.
+    """Make a Debian image in one of the LAYOUTS, or find it made already.
 
-    :param layout: one of LAYOUTS
-    :param cache_dir: a folder for images and what they are made from
-    :param progress: called with a text as each stage begins
-    :returns: the path of a qcow2 in cache_dir, not to be written to
-    :raises: DemoFailed, ProgramFailed
+    Arguments, result and errors are those of make, but for the layout's name.
     """
     if layout not in layouts.LAYOUTS:
         raise exception.DemoFailed(
             reason=f'{layout}: no such image layout; there are'
                    f' {", ".join(layouts.LAYOUTS)}')
-    plan = layouts.LAYOUTS[layout]
+    return make(layout, layouts.LAYOUTS[layout], cache_dir, progress)
+
+
+def make(name, plan, cache_dir, progress=print_nothing):
+    """Make a Debian image, or find it made already.
+
+    :param name: of the layout, for the file's name
+    :param plan: a layouts.Layout
+    :param cache_dir: a folder for images and what they are made from
+    :param progress: called with a text as each stage begins
+    :returns: the path of a qcow2 in cache_dir, not to be written to
+    :raises: DemoFailed, ProgramFailed
+    """
     suite_sources = sources.for_suite(plan.system.suite)
     system_recipe = bootstrap_argv(plan.system, suite_sources, 'system.tar')
     files = layouts.files(plan, suite_sources)
@@ -87,14 +95,14 @@ def build(layout, cache_dir, progress=print_nothing):
     def make_image(folder):
         tar = cache.get(cache_dir, f'debian-{plan.system.suite}', '.tar',
                         system_recipe, make_system)
-        progress(f'Debian {plan.system.suite}: writing the {layout} image')
+        progress(f'Debian {plan.system.suite}: writing the {name} image')
         return _make_image(folder, tar, plan, files,
                            os.path.join(cache_dir, 'appliance'))
 
     return cache.get(
-        cache_dir, f'debian-{plan.system.suite}-{layout}', '.qcow2',
+        cache_dir, f'debian-{plan.system.suite}-{name}', '.qcow2',
         [system_recipe, dataclasses.asdict(plan), _VIRTUAL_SIZE_BYTES, _UNPACK,
-         layouts.FINISH, files], make_image)
+         files], make_image)
 
 
 def bootstrap_argv(system, suite_sources, tar):
@@ -134,8 +142,9 @@ def _make_image(folder, tar, plan, files, home):
         for path, content in files.items():
             with open(text, 'w', encoding='ascii') as f:
                 f.write(content)
+            guest.command('mkdir-p', os.path.dirname(path))
             guest.command('upload', text, path)
-        for words in layouts.FINISH:
+        for words in plan.finish:
             guest.command(*words)
     qcow2 = os.path.join(folder, 'disk.qcow2')
     compress = ['-c'] if plan.compressed else []

@@ -35,6 +35,24 @@ _PACKAGES = (
     'libpam-systemd', 'lvm2', 'netplan.io', 'openssh-server', 'python3',
     'sudo', 'systemd-resolved', 'systemd-sysv', 'udev', 'vim-tiny', 'zstd')
 
+#: Labels of the appliance's two drives: the new disk, and a system's tar.
+DISK = 'disk'
+SYSTEM = 'system'
+
+#: The disk for programs; guestfish's own commands know it as /dev/sda.
+DISK_DEVICE = f'/dev/disk/guestfs/{DISK}'
+
+#: Commands that end the work inside any system.
+COMPLETE = (
+    ('ln-sf', '../run/systemd/resolve/stub-resolv.conf', '/etc/resolv.conf'),
+    ('command', f'systemctl enable {SHELL_UNIT}'))
+
+#: The same, and GRUB boots it.
+FINISH = (
+    *COMPLETE,
+    ('command', f'grub-install --target=i386-pc {DISK_DEVICE}'),
+    ('command', 'update-grub'))
+
 
 @dataclasses.dataclass(frozen=True)
 class System:
@@ -56,28 +74,23 @@ class Layout:
 
     :param disk: guestfish commands that make partitions and filesystems on
         /dev/sda and mount them, root first
+    :param finish: commands that end the work on the mounted system
     :param compressed: whether the clusters of the qcow2 are
     """
 
     system: System
     disk: tuple[tuple[str, ...], ...]
     fstab: tuple[str, ...]
+    finish: tuple[tuple[str, ...], ...] = FINISH
     compressed: bool = False
 
 
 #: Its packages have a kernel and libraries to upgrade, as uploaded images do.
-_BOOKWORM = System('bookworm', (*_PACKAGES, 'linux-image-cloud-amd64'),
-                   point_release=True)
+BOOKWORM = System('bookworm', (*_PACKAGES, 'linux-image-cloud-amd64'),
+                  point_release=True)
 
 _TRIXIE = System('trixie', (*_PACKAGES, 'linux-image-amd64', 'xfsprogs'),
                  point_release=False)
-
-#: Labels of the appliance's two drives: the new disk, and a system's tar.
-DISK = 'disk'
-SYSTEM = 'system'
-
-#: The disk for programs; guestfish's own commands know it as /dev/sda.
-_DISK_DEVICE = f'/dev/disk/guestfs/{DISK}'
 
 #: Arguments of sgdisk: a BIOS boot partition for GRUB, the EFI system
 #: partition, and what is left for the root filesystem.
@@ -94,12 +107,12 @@ _FSTAB_ESP = f'PARTUUID={_ESP_PARTUUID} /boot/efi vfat defaults 0 0'
 
 def _partition(arguments):
     return ('debug', 'sh', f'sgdisk {_BOOT_PARTITIONS} {arguments}'
-                           f' {_DISK_DEVICE} && udevadm settle')
+                           f' {DISK_DEVICE} && udevadm settle')
 
 
 LAYOUTS = {
     'ext4': Layout(
-        _BOOKWORM,
+        BOOKWORM,
         (_partition(_ROOT_PARTITION),
          _MAKE_ESP,
          ('mkfs', 'ext4', '/dev/sda3'),
@@ -110,7 +123,7 @@ LAYOUTS = {
          _FSTAB_ESP)),
     # /boot on a partition, the rest in subvolumes on a logical volume
     'lvm-btrfs': Layout(
-        _BOOKWORM,
+        BOOKWORM,
         (_partition('--new=3:139264:1187839'
                     ' --new=4:1187840:0 --typecode=4:8E00'),
          _MAKE_ESP,
@@ -143,13 +156,6 @@ LAYOUTS = {
         ('LABEL=root / xfs defaults,x-systemd.growfs 0 0',
          _FSTAB_ESP),
         compressed=True)}
-
-#: Commands that end the work inside the system.
-FINISH = (
-    ('ln-sf', '../run/systemd/resolve/stub-resolv.conf', '/etc/resolv.conf'),
-    ('command', f'systemctl enable {SHELL_UNIT}'),
-    ('command', f'grub-install --target=i386-pc {_DISK_DEVICE}'),
-    ('command', 'update-grub'))
 
 
 def files(layout, sources):

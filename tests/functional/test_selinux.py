@@ -13,7 +13,6 @@
 """A guest whose image has SELinux, enforcing."""
 
 import dataclasses
-from unittest import mock
 
 from nova_flexmem.demo import debian
 from nova_flexmem.demo import layouts
@@ -68,11 +67,10 @@ class SELinuxTest(harness.GuestTestCase):
     @classmethod
     def make_image(cls):
         plan = layouts.LAYOUTS['ext4']
-        plan = dataclasses.replace(plan, system=dataclasses.replace(
-            plan.system, packages=(*plan.system.packages, *_PACKAGES)))
-        with (mock.patch.dict(layouts.LAYOUTS, selinux=plan),
-              mock.patch.object(layouts, 'FINISH', _FINISH)):
-            return debian.build('selinux', harness.CACHE)
+        return debian.make('selinux', dataclasses.replace(
+            plan, finish=_FINISH, system=dataclasses.replace(
+                plan.system, packages=(*plan.system.packages, *_PACKAGES))),
+            harness.CACHE)
 
     def test_enforcing(self):
         stock = self.start(self.launcher.stock('stock', self.raw_image()))
