@@ -122,7 +122,8 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
             reporting_order = None
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
                              extra_kernel_args,
-                             not memory.ram_is_below_4_gib(root), kernel)
+                             not memory.ram_is_below_4_gib(root), kernel,
+                             int(root.findtext('vcpu', '1')))
         _set_delta(root, writes, boot)
         _unset_boot(root)
         _set_features(root)

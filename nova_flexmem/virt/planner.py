@@ -197,7 +197,8 @@ class Planner:
                           record.direct_paths,
                           flexmem_conf.reporting_order(CONF),
                           CONF.flexmem.extra_kernel_args,
-                          kernel=record.kernel)
+                          kernel=record.kernel,
+                          vcpus=instance.flavor.vcpus)
         except ValueError as e:
             raise exception.InstanceRefused(reason=str(e))
         if link is None:

@@ -183,14 +183,19 @@ unpack_module() {
 }
 
 # Sets $line to the command line for release $1: what the server's boot loader
-# has for it, else what the image's has; and what the host says.
+# has for it, else what the image's has; and what the host says, before (its
+# defaults) and behind it.
 make_line() {
-    local args
+    local args defaults=''
     read -r line < "$PROC/cmdline"
     args=${line%%flexmem.base=*}
     line=flexmem.base=${line#*flexmem.base=}
+    case $args in
+    "percpu_alloc=page "*) defaults=${args%% *} ;;
+    esac
     if read_own_args "$1" > "$NEXT.args"; then
         args=$(awk -v "dropped=$dropped" -f "$KEXEC/clean.awk" "$NEXT.args")
+        args=$defaults${defaults:+ }$args
     fi
     line="panic=$PANIC_S $args $(echo "$line" |
         sed "s/flexmem\.kernel=[^ ]*/flexmem.kernel=$1/")"

@@ -95,6 +95,21 @@ class TransformTest(testtools.TestCase):
         arguments = _arguments(domain.transform(xml, boot, **options))
         return arguments[arguments.index('-append') + 1]
 
+    def test_small_per_cpu_memory_of_few_processors(self):
+        for vcpus, is_small in (('1', True), ('2', True), ('3', False)):
+            xml = STOCK.replace('<vcpu>1</vcpu>', f'<vcpu>{vcpus}</vcpu>')
+            boot = dataclasses.replace(BOOT,
+                                       kernel_args='percpu_alloc=embed')
+            line = self._line(boot, xml)
+            # of a word that is there twice, the last counts: the image's
+            self.assertEqual(is_small, line.startswith(
+                'percpu_alloc=page percpu_alloc=embed '), line)
+            self.assertEqual(is_small, 'percpu_alloc=page' in line, line)
+
+    def test_processors_that_can_be_added_count(self):
+        xml = STOCK.replace('<vcpu>1</vcpu>', '<vcpu current="1">4</vcpu>')
+        self.assertNotIn('percpu_alloc', self._line(xml=xml))
+
     def test_libvirt_does_not_learn_of_the_kernel(self):
         # it would give the files to QEMU's user while a guest runs
         root = self._root()

@@ -305,6 +305,15 @@ class ArgumentsTest(OwnKernelTestCase):
             'panic=11 "a=b c" console=ttyS0,115200 ' + ours.format(_NEWER),
             self.line(f'ro quiet {ours.format("own")}'))
 
+    def test_default_of_the_host(self):
+        end = f'flexmem.base=7 flexmem.kernel={_NEWER}'
+        line = 'percpu_alloc=page ro flexmem.base=7 flexmem.kernel=own'
+        self.assertEqual(f'panic=11 percpu_alloc=page ro  {end}',
+                         self.line(line))
+        self.args(_NEWER)  # the server's own may say something else
+        self.assertEqual('panic=11 percpu_alloc=page "a=b c"'
+                         f' console=ttyS0,115200 {end}', self.line(line))
+
     def test_long_line(self):
         self.assertEqual('its command line is too long', self.line(
             'a' * 2040 + ' flexmem.base=7', code=1))
