@@ -31,9 +31,13 @@ _FOLDER = re.compile(r'(/[A-Za-z0-9._+@:=%-]+)+')
 _SMALL_CHUNKS = 'percpu_alloc=page'
 _FEW_VCPUS = 2
 
+#: Kernels of distributions test each cipher as it comes, which emulation makes
+#: slow. With fips=1 the kernel tests all the same (crypto/testmgr.c).
+_NO_CRYPTO_TESTS = 'cryptomgr.notests'
+
 
 def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
-          bounce_buffers=False, kernel='base', vcpus=None):
+          bounce_buffers=False, kernel='base', vcpus=None, emulated=False):
     """Return the kernel command line.
 
     :param boot: a domain.Boot
@@ -46,10 +50,11 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
     :param kernel: 'own' for a guest that may start a kernel installed in it,
         else 'base'
     :param vcpus: how many processors it can have at most; None: many
+    :param emulated: whether the guest runs without KVM
     :returns: text of at most MAX_BYTES bytes
     :raises: ValueError saying which part is wrong
     """
-    words = [*_defaults(vcpus), boot.kernel_args,
+    words = [*_defaults(vcpus, emulated), boot.kernel_args,
              f'flexmem.base={boot.base_uuid}', f'flexmem.layout={boot.layout}',
              f'flexmem.rootfs={boot.rootfs}', f'flexmem.writes={writes}']
     for path in direct_paths:
@@ -82,7 +87,9 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
     return line
 
 
-def _defaults(vcpus):
+def _defaults(vcpus, emulated):
     """Return arguments that stand before the image's own, which so win."""
     if vcpus is not None and vcpus <= _FEW_VCPUS:
         yield _SMALL_CHUNKS
+    if emulated:
+        yield _NO_CRYPTO_TESTS

@@ -123,7 +123,8 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
                              extra_kernel_args,
                              not memory.ram_is_below_4_gib(root), kernel,
-                             int(root.findtext('vcpu', '1')))
+                             int(root.findtext('vcpu', '1')),
+                             emulated=root.get('type') == 'qemu')
         _set_delta(root, writes, boot)
         _unset_boot(root)
         _set_features(root)

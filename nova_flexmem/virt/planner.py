@@ -198,7 +198,8 @@ class Planner:
                           flexmem_conf.reporting_order(CONF),
                           CONF.flexmem.extra_kernel_args,
                           kernel=record.kernel,
-                          vcpus=instance.flavor.vcpus)
+                          vcpus=instance.flavor.vcpus,
+                          emulated=CONF.libvirt.virt_type == 'qemu')
         except ValueError as e:
             raise exception.InstanceRefused(reason=str(e))
         if link is None:

@@ -186,16 +186,22 @@ unpack_module() {
 # has for it, else what the image's has; and what the host says, before (its
 # defaults) and behind it.
 make_line() {
-    local args defaults=''
+    local args defaults='' rest word
     read -r line < "$PROC/cmdline"
     args=${line%%flexmem.base=*}
     line=flexmem.base=${line#*flexmem.base=}
-    case $args in
-    "percpu_alloc=page "*) defaults=${args%% *} ;;
-    esac
+    rest=$args
+    for word in percpu_alloc=page cryptomgr.notests; do
+        case $rest in
+        "$word "*)
+            defaults=$defaults$word' '
+            rest=${rest#* }
+            ;;
+        esac
+    done
     if read_own_args "$1" > "$NEXT.args"; then
         args=$(awk -v "dropped=$dropped" -f "$KEXEC/clean.awk" "$NEXT.args")
-        args=$defaults${defaults:+ }$args
+        args=$defaults$args
     fi
     line="panic=$PANIC_S $args $(echo "$line" |
         sed "s/flexmem\.kernel=[^ ]*/flexmem.kernel=$1/")"

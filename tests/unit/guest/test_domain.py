@@ -106,6 +106,13 @@ class TransformTest(testtools.TestCase):
                 'percpu_alloc=page percpu_alloc=embed '), line)
             self.assertEqual(is_small, 'percpu_alloc=page' in line, line)
 
+    def test_no_tests_of_ciphers_where_the_guest_is_emulated(self):
+        self.assertNotIn('cryptomgr', self._line())
+        boot = dataclasses.replace(BOOT, kernel_args='cryptomgr.notests=0')
+        line = self._line(boot, STOCK.replace('"kvm"', '"qemu"'))
+        # the image may say otherwise
+        self.assertIn(' cryptomgr.notests cryptomgr.notests=0 ', line)
+
     def test_processors_that_can_be_added_count(self):
         xml = STOCK.replace('<vcpu>1</vcpu>', '<vcpu current="1">4</vcpu>')
         self.assertNotIn('percpu_alloc', self._line(xml=xml))

@@ -314,6 +314,15 @@ class ArgumentsTest(OwnKernelTestCase):
         self.assertEqual('panic=11 percpu_alloc=page "a=b c"'
                          f' console=ttyS0,115200 {end}', self.line(line))
 
+    def test_defaults_of_the_host(self):
+        end = f'flexmem.base=7 flexmem.kernel={_NEWER}'
+        self.args(_NEWER)
+        for defaults in ('percpu_alloc=page', 'cryptomgr.notests',
+                         'percpu_alloc=page cryptomgr.notests'):
+            self.assertEqual(
+                f'panic=11 {defaults} "a=b c" console=ttyS0,115200 {end}',
+                self.line(f'{defaults} ro flexmem.base=7 flexmem.kernel=own'))
+
     def test_long_line(self):
         self.assertEqual('its command line is too long', self.line(
             'a' * 2040 + ' flexmem.base=7', code=1))
