@@ -53,7 +53,7 @@ switch FlexMem on: the flavor or default_policy has to be "preferred" or
 "required". This holds for layered snapshots too, but not for instances that
 use FlexMem already: they can be unshelved, for example. With "allow", tenants
 can have bases built on all hosts that their flavors reach. "ignore" also
-ignores flexmem_writes and flexmem_kernel."""),
+ignores flexmem_writes, flexmem_kernel and flexmem_lean."""),
     cfg.StrOpt(
         'default_writes', default='disk', choices=[
             ('disk', 'the delta, a disk as durable as a stock root disk'),

@@ -12,6 +12,7 @@
 
 """Arguments that the commands share which start guests of an image."""
 
+import argparse
 import os
 
 from oslo_utils import units
@@ -23,6 +24,7 @@ from nova_flexmem.demo import configdrive
 from nova_flexmem.demo import debian
 from nova_flexmem.demo import kinds
 from nova_flexmem.guest import domain
+from nova_flexmem.guest import lean
 from nova_flexmem.store import basestore
 
 _LAYOUT = 'ext4'
@@ -53,6 +55,10 @@ def add(parser):
                         choices=['disk', 'memory'],
                         help='writes policy; default: %(default)s')
     parser.add_argument(
+        '--lean', type=_parts, default=(), metavar='PART,...',
+        help='what FlexMem guests do without, as by the extra spec'
+        f' flexmem:lean: {", ".join(lean.PARTS)}')
+    parser.add_argument(
         '--work', default='/var/tmp', metavar='FOLDER',
         help='folder for temporary files and the Debian image;'
         ' default: %(default)s')
@@ -74,7 +80,7 @@ def guest_options(parsed_args, conf):
         direct_paths=tuple(conf.flexmem.direct_paths),
         extra_kernel_args=conf.flexmem.extra_kernel_args,
         reporting_order=flexmem_conf.reporting_order(conf),
-        user_data=user_data)
+        user_data=user_data, without=parsed_args.lean)
 
 
 def image(parsed_args, conf, progress):
@@ -104,3 +110,10 @@ def at_least_one(text):
     if number < 1:
         raise ValueError
     return number
+
+
+def _parts(text):
+    try:
+        return lean.parse(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e))

@@ -62,6 +62,7 @@ class Options:
     extra_kernel_args: str = ''
     reporting_order: int | None = 0
     user_data: str | None = None
+    without: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Kinds:
             writes=self.options.writes,
             direct_paths=self.options.direct_paths,
             extra_kernel_args=self.options.extra_kernel_args,
-            reporting_order=self.options.reporting_order)
+            reporting_order=self.options.reporting_order,
+            without=self.options.without)
 
 
 @contextlib.contextmanager

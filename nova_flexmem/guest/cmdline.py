@@ -15,6 +15,8 @@
 import posixpath
 import re
 
+from nova_flexmem.guest import lean
+
 #: COMMAND_LINE_SIZE of x86 is 2048 with the final zero byte
 #: (arch/x86/include/asm/setup.h); the kernel cuts off the rest in silence.
 MAX_BYTES = 2047
@@ -37,7 +39,8 @@ _NO_CRYPTO_TESTS = 'cryptomgr.notests'
 
 
 def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
-          bounce_buffers=False, kernel='base', vcpus=None, emulated=False):
+          bounce_buffers=False, kernel='base', vcpus=None, without=(),
+          emulated=False):
     """Return the kernel command line.
 
     :param boot: a domain.Boot
@@ -50,6 +53,7 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
     :param kernel: 'own' for a guest that may start a kernel installed in it,
         else 'base'
     :param vcpus: how many processors it can have at most; None: many
+    :param without: parts of lean.PARTS that the guest does without
     :param emulated: whether the guest runs without KVM
     :returns: text of at most MAX_BYTES bytes
     :raises: ValueError saying which part is wrong
@@ -73,6 +77,7 @@ def build(boot, writes, direct_paths, reporting_order, extra_kernel_args,
         # for swiotlb. Only RAM up there needs it: devices with 32-bit DMA,
         # such as IDE, do not reach it
         words.append('swiotlb=noforce')
+    words += lean.kernel_args(without, boot.kernel_release)
     words.append(extra_kernel_args)
     line = ' '.join(word for word in words if word)
     if not line.isprintable():

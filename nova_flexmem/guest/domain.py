@@ -29,6 +29,7 @@ from nova_flexmem.guest import cmdline
 from nova_flexmem.guest import device as flexmem_device
 from nova_flexmem.guest import fitness
 from nova_flexmem.guest import ignoreshared
+from nova_flexmem.guest import leandomain
 from nova_flexmem.guest import memory
 from nova_flexmem.guest import qemuargs
 from nova_flexmem.guest import xmledit
@@ -61,6 +62,8 @@ class Boot:
     layout: str
     #: 'erofs' or 'ext4'
     rootfs: str
+    #: as uname -r says; '' if it is not known
+    kernel_release: str = ''
 
     @classmethod
     def of(cls, built, boot_folder=None):
@@ -79,7 +82,7 @@ class Boot:
             initramfs=os.path.join(boot_folder, basefiles.INITRAMFS),
             kernel_args=manifest.kernel_args, base_uuid=manifest.uuid,
             layout=manifest.files[basefiles.ROOT_PMEM].sha256[:32],
-            rootfs=manifest.rootfs)
+            rootfs=manifest.rootfs, kernel_release=manifest.kernel_release)
 
     @property
     def files(self):
@@ -89,7 +92,7 @@ class Boot:
 
 def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
               extra_kernel_args='', reporting_order=0, switch=(),
-              kernel='base', host_devices=False):
+              kernel='base', host_devices=False, without=()):
     """Return the FlexMem domain XML for a stock one, text.
 
     :param xml: libvirt domain XML, text
@@ -107,6 +110,7 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
     :param kernel: 'own' for a guest that may start a kernel installed in it,
         else 'base'
     :param host_devices: whether the domain may have devices of the host
+    :param without: parts of lean.PARTS that the guest does without
     :raises: DomainRefused if the domain cannot have a FlexMem device
     """
     root = xmledit.parse(xml)
@@ -123,11 +127,12 @@ def transform(xml, boot, *, device='nvdimm', writes='disk', direct_paths=(),
         line = cmdline.build(boot, writes, direct_paths, reporting_order,
                              extra_kernel_args,
                              not memory.ram_is_below_4_gib(root), kernel,
-                             int(root.findtext('vcpu', '1')),
+                             int(root.findtext('vcpu', '1')), without,
                              emulated=root.get('type') == 'qemu')
         _set_delta(root, writes, boot)
         _unset_boot(root)
         _set_features(root)
+        leandomain.apply(root, without)
         dimm_slot = memory.make_room(root, boot.size_bytes)
         if reporting_order is not None:
             _set_free_page_reporting(root)

@@ -72,6 +72,15 @@ def asked_kernel(instance):
         image_policy=CONF.flexmem.image_policy)
 
 
+def without(instance):
+    """Return what an instance does without: a list of guest.lean.PARTS.
+
+    :raises: PolicyConflict
+    """
+    return policy.without(instance.flavor.extra_specs, _properties(instance),
+                          image_policy=CONF.flexmem.image_policy)
+
+
 def _properties(instance):
     """Return the properties of an instance's image, {name: value}."""
     prefix = 'image_'

@@ -290,7 +290,8 @@ class FlexMemDriver(libvirt_driver.LibvirtDriver):
                 extra_kernel_args=CONF.flexmem.extra_kernel_args,
                 reporting_order=flexmem_conf.reporting_order(CONF),
                 switch=self._capability.arguments(folder),
-                host_devices=CONF.flexmem.host_devices)
+                host_devices=CONF.flexmem.host_devices,
+                without=record.without)
             diskkinds.of(instance).write_record(record.started(
                 base, bootdigests.of(base, boot), ignoreshared.is_given(xml)))
             return xml

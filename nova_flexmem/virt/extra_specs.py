@@ -18,7 +18,10 @@ and answers 400 to values, or keys of this namespace, that are not known here.
 
 from nova.api.validation.extra_specs import base
 
+from nova_flexmem.guest import lean
 from nova_flexmem.virt import policy
+
+_PART = '|'.join(lean.PARTS)
 
 
 def register():
@@ -49,4 +52,14 @@ def register():
                 ' in them; ``base``: the one that their image came with.'),
             value={'type': str, 'enum': list(policy.KERNELS),
                    'description': 'Whose kernel.'}),
+        base.ExtraSpecValidator(
+            name=policy.FLAVOR_LEAN,
+            description=(
+                'What FlexMem instances do without, to take less of the'
+                ' host\'s memory: a list with commas between. ``tracing``: of'
+                ' kernels; ``kaslr``: random addresses of the kernel;'
+                ' ``video``: a graphical console; ``nesting``: guests of their'
+                ' own with KVM.'),
+            value={'type': str, 'pattern': rf'({_PART})(,({_PART}))*',
+                   'description': 'Without what.'}),
     ]

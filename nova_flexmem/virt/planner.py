@@ -170,6 +170,7 @@ class Planner:
 
     def _planned(self, context, instance, image_meta, asked, link):
         kernel = asking.asked_kernel(instance)
+        without = asking.without(instance)
         self._await_fit()
         if link is None:
             base = self._bases.of_image(context, instance, image_meta.id)
@@ -190,7 +191,7 @@ class Planner:
             device=_device(base), writes=asked.writes,
             direct_paths=(link.direct_paths if link
                           else asking.direct_paths(instance)),
-            rootfs=base.manifest.rootfs, kernel=kernel)
+            rootfs=base.manifest.rootfs, kernel=kernel, without=without)
         eligibility.check_addresses(instance, image_meta, base)
         try:
             cmdline.build(domain.Boot.of(base), record.writes,
@@ -199,6 +200,7 @@ class Planner:
                           CONF.flexmem.extra_kernel_args,
                           kernel=record.kernel,
                           vcpus=instance.flavor.vcpus,
+                          without=record.without,
                           emulated=CONF.libvirt.virt_type == 'qemu')
         except ValueError as e:
             raise exception.InstanceRefused(reason=str(e))

@@ -15,6 +15,7 @@
 import dataclasses
 
 from nova_flexmem import exception
+from nova_flexmem.guest import lean
 
 POLICIES = ('required', 'preferred', 'disabled')
 WRITES = ('disk', 'memory')
@@ -24,6 +25,7 @@ KERNELS = ('own', 'base')
 FLAVOR_POLICY, IMAGE_POLICY = 'flexmem:policy', 'flexmem_policy'
 FLAVOR_WRITES, IMAGE_WRITES = 'flexmem:writes', 'flexmem_writes'
 FLAVOR_KERNEL, IMAGE_KERNEL = 'flexmem:kernel', 'flexmem_kernel'
+FLAVOR_LEAN, IMAGE_LEAN = 'flexmem:lean', 'flexmem_lean'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +96,31 @@ def asked_kernel(extra_specs, properties, *, guest_kernels, image_policy):
     allowed = guest_kernels or by_flavor or (
         by_image and image_policy == 'allow')
     return 'own' if allowed else 'base'
+
+
+def without(extra_specs, properties, *, image_policy):
+    """Return what an instance does without, to take less memory.
+
+    That is what the flavor names, and what the image names.
+
+    :param extra_specs: of the flavor, a dict
+    :param properties: of the image, a dict
+    :param image_policy: what the image may do: the option of that name
+    :returns: a list of lean.PARTS
+    :raises: PolicyConflict
+    """
+    parts: set[str] = set()
+    for values, name, owner in ((extra_specs, FLAVOR_LEAN, 'flavor'),
+                                (properties, IMAGE_LEAN, 'image')):
+        if name not in values or (owner == 'image'
+                                  and image_policy == 'ignore'):
+            continue
+        try:
+            parts.update(lean.parse(values[name]))
+        except ValueError as e:
+            raise exception.PolicyConflict(
+                reason=f'{name}: {e}; correct the {owner}')
+    return [part for part in lean.PARTS if part in parts]
 
 
 def allows(extra_specs, *, default_policy, image_policy):

@@ -49,6 +49,7 @@ class Record:
     :ivar initramfs_sha256: the same of the initramfs
     :ivar kernel: 'own' if its guest may start a kernel installed in it, else
         'base'
+    :ivar without: what its guest does without, a list of lean.PARTS
     """
 
     base_key: str
@@ -63,6 +64,7 @@ class Record:
     kernel_sha256: str | None = None
     initramfs_sha256: str | None = None
     kernel: str = 'base'
+    without: list[str] = dataclasses.field(default_factory=list)
     format: int = FORMAT
 
     def on(self, base):
@@ -83,8 +85,10 @@ class Record:
 
     def text(self):
         """Return the record as it is written down."""
-        return json.dumps(dataclasses.asdict(self), indent=2,
-                          sort_keys=True) + '\n'
+        fields = dataclasses.asdict(self)
+        if not self.without:
+            del fields['without']  # unknown to the versions before
+        return json.dumps(fields, indent=2, sort_keys=True) + '\n'
 
     def write(self, folder):
         """Write the record of the instance whose folder this is."""

@@ -61,6 +61,23 @@ class SpawnTest(driver_test.DriverTest):
         self.flags(guest_kernels=False, group='flexmem')
         self.assertIn(' flexmem.kernel=own ', self.xml(instance))
 
+    def test_lean_instance(self):
+        instance = self.spawned()
+        self.assertEqual([], self.record(instance).without)
+        self.assertNotIn('nokaslr', self.domains[-1])
+        instance = self.spawned(flexmem__lean='kaslr')
+        self.assertEqual(['kaslr'], self.record(instance).without)
+        self.assertIn(' nokaslr', self.domains[-1])
+        # it stays so when it is started again
+        self.assertIn(' nokaslr', self.xml(instance))
+
+    def test_lean_instance_that_names_no_part(self):
+        self.assert_refused(
+            nova_exception.ImageUnacceptable,
+            "flexmem:lean: 'all' is none of tracing, kaslr, video, nesting",
+            self.instance(self.flavor(flexmem__policy='required',
+                                      flexmem__lean='all')))
+
     def test_kernel_that_is_none_of_the_values(self):
         self.assert_refused(
             nova_exception.ImageUnacceptable,

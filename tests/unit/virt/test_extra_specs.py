@@ -21,17 +21,23 @@ from nova import test
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client
 
+from nova_flexmem.guest import lean
 from nova_flexmem.virt import policy
 from tests.unit import without_packages
 
 GOOD = ([('flexmem:policy', value) for value in policy.POLICIES] +
         [('flexmem:writes', value) for value in policy.WRITES] +
-        [('flexmem:kernel', value) for value in policy.KERNELS])
+        [('flexmem:kernel', value) for value in policy.KERNELS] +
+        [('flexmem:lean', value) for value in (
+            *lean.PARTS, 'video,tracing', 'tracing,kaslr,video,nesting')])
 
 BAD = [('flexmem:policy', value)
        for value in ('', 'Required', 'required ', 'yes', 'true', 'disk')] + [
     ('flexmem:writes', value) for value in ('', 'ram', 'DISK', 'required')] + [
     ('flexmem:kernel', value) for value in ('', 'OWN', 'newest', 'true')] + [
+    ('flexmem:lean', value)
+    for value in ('', 'true', 'all', 'Video', 'video,', ',video',
+                  'video tracing', 'video, tracing', 'xvideo')] + [
     (name, 'required')
     for name in ('flexmem:', 'flexmem:polciy', 'flexmem:policy:x',
                  'flexmem:Policy', 'flexmem:device')]
@@ -78,7 +84,8 @@ class HostOfTheApiTest(test.NoDBTestCase):
             ('cliff', 'jinja2', 'libvirt', 'lxml', 'matplotlib', 'numpy',
              'prometheus_client', 'tqdm', 'zstandard'), _REGISTER)
         self.assertEqual(
-            (0, "['flexmem:kernel', 'flexmem:policy', 'flexmem:writes']\n"),
+            (0, "['flexmem:kernel', 'flexmem:lean', 'flexmem:policy',"
+                " 'flexmem:writes']\n"),
             (done.returncode, done.stdout), done.stderr)
 
 
@@ -100,7 +107,7 @@ class ApiTest(test.TestCase):
 
     def test_good(self):
         specs = {'flexmem:policy': 'required', 'flexmem:writes': 'memory',
-                 'flexmem:kernel': 'own',
+                 'flexmem:kernel': 'own', 'flexmem:lean': 'tracing,video',
                  'trait:CUSTOM_FLEXMEM': 'required'}
         self.api.post_extra_spec(self.flavor, {'extra_specs': specs})
         self.assertEqual(specs, self.api.get_extra_specs(self.flavor))

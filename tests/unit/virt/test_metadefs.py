@@ -22,6 +22,7 @@ import jsonschema
 import sqlalchemy
 import testtools
 
+from nova_flexmem.guest import lean
 from nova_flexmem.virt import policy
 
 _PATH = os.path.join(os.path.dirname(__file__), *[os.pardir] * 3, 'etc',
@@ -80,4 +81,9 @@ class MetadefsTest(testtools.TestCase):
                 name, image.removeprefix(prefixes['OS::Glance::Image']))
             self.assertEqual(list(values), properties[name]['enum'])
             self.assertIn(properties[name]['default'], values)
-        self.assertEqual(3, len(properties))
+        lists = properties['lean']
+        self.assertEqual('lean', policy.FLAVOR_LEAN.partition(':')[2])
+        self.assertEqual('flexmem_lean', policy.IMAGE_LEAN)
+        for part in lean.PARTS:
+            self.assertIn(f'{part}:', lists['description'])
+        self.assertEqual(4, len(properties))

@@ -187,3 +187,36 @@ class KernelTest(testtools.TestCase):
                                   flavor, image, True, 'narrow')
             self.assertIn(f'{named}=newest is none of own, base', str(e))
         self.assertEqual('own', self.asked(None, 'newest', True, 'ignore'))
+
+
+class LeanTest(testtools.TestCase):
+
+    def without(self, flavor=None, image=None, image_policy='narrow'):
+        return policy.without(
+            {'flexmem:lean': flavor} if flavor is not None else {},
+            {'flexmem_lean': image} if image is not None else {},
+            image_policy=image_policy)
+
+    def test_never_by_default(self):
+        for image_policy in ('narrow', 'allow', 'ignore'):
+            self.assertEqual([], self.without(image_policy=image_policy))
+
+    def test_what_either_names(self):
+        for image_policy in ('narrow', 'allow'):
+            for said, wanted in (
+                    (('video,tracing', None), ['tracing', 'video']),
+                    ((None, 'nesting'), ['nesting']),
+                    (('video', 'kaslr,video'), ['kaslr', 'video'])):
+                self.assertEqual(wanted, self.without(*said, image_policy))
+
+    def test_images_that_are_ignored(self):
+        self.assertEqual(['video'], self.without('video', 'all', 'ignore'))
+
+    def test_values_that_are_none(self):
+        for flavor, image, named, owner in (
+                ('video', 'all', 'flexmem_lean', 'image'),
+                ('', None, 'flexmem:lean', 'flavor')):
+            e = self.assertRaises(exception.PolicyConflict, self.without,
+                                  flavor, image)
+            self.assertIn(named, str(e))
+            self.assertIn(f'correct the {owner}', str(e))

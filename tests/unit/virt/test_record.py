@@ -48,6 +48,11 @@ class RecordTest(testtools.TestCase):
         self.assertEqual(dataclasses.replace(RECORD, rootfs=None),
                          record.read(self.folder))
 
+    def test_what_older_versions_do_not_know_is_left_out(self):
+        self.assertNotIn('without', RECORD.text())
+        lean = dataclasses.replace(RECORD, without=['video'])
+        self.assertEqual(lean, record.parse(lean.text(), 'here'))
+
     def test_a_stock_instance_has_none(self):
         self.assertIsNone(record.read(self.folder))
         self.assertIsNone(record.read(os.path.join(self.folder, 'gone')))
