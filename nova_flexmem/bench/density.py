@@ -25,6 +25,7 @@ import time
 from oslo_utils import units
 
 from nova_flexmem.bench import environment
+from nova_flexmem.bench import explain
 from nova_flexmem.bench import pagetypes
 from nova_flexmem.bench import results
 from nova_flexmem.bench import seen as seen_module
@@ -60,12 +61,14 @@ class Options:
     :ivar counts: numbers of guests at which memory is measured
     :ivar ksm_counts: those at which it is measured with KSM as well
     :ivar at_once: how many guests boot side by side
+    :ivar explain: whether pages are told apart as explain.KINDS has them
     """
 
     workload: str = 'idle'
     counts: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16)
     ksm_counts: tuple[int, ...] = (3, 16)
     at_once: int = 1
+    explain: bool = False
     guest: kinds.Options = kinds.Options()
 
 
@@ -137,15 +140,7 @@ class Density:
             raise exception.BenchFailed(
                 reason=f'{kind}: {len(guests) - len(ours)} guests ended')
         ksm_pages = ksm.counters().shared_bytes if way != 'off' else 0
-        types: dict[str, pagetypes.Part] = {}
-        if with_types:
-            size = self._options.guest.ram_mib * units.Mi
-            parts = [pagetypes.of_guest(each, size, pagetypes.host_flags())
-                     for each in guests]
-            types = {name: pagetypes.Part(
-                sum(part[name].private_bytes for part in parts),
-                sum(part[name].merged_bytes for part in parts))
-                for name in pagetypes.TYPES}
+        types, explained = self._look(guests) if with_types else ({}, {})
         estimated = {}
         if kind == 'stock' and way == 'off':
             estimated = prediction.of_guests(
@@ -162,9 +157,21 @@ class Density:
             base_mapped=memory.mapped_bytes(pids, root_pmem)
             if kind == 'flexmem' else 0,
             page_structs=sum(each.page_structs_bytes for each in ours),
-            types=types,
+            types=types, explained=explained,
             estimated=sum(estimated.values())
             if len(estimated) == len(guests) else None))
+
+    def _look(self, guests):
+        """Return the Parts of guests together, by type and by kind."""
+        size = self._options.guest.ram_mib * units.Mi
+        types, explained = [], []
+        for each in guests:
+            look = pagetypes.look(each, size, pagetypes.host_flags())
+            types.append(pagetypes.parts(look))
+            if self._options.explain:
+                explained.append(explain.parts(each, look))
+        return (pagetypes.total(types),
+                pagetypes.total(explained) if explained else {})
 
     def _always(self, kind, guests):
         """Measure with KSM scanning all the time."""

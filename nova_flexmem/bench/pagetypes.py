@@ -65,6 +65,24 @@ class Part:
     merged_bytes: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """The pages of a guest's RAM, as both kernels told at one time.
+
+    :ivar flags: of the guest's page frames
+    :ivar private: whether each has memory of its own
+    :ivar merged: whether each shares what KSM has merged
+    """
+
+    flags: numpy.ndarray
+    private: numpy.ndarray
+    merged: numpy.ndarray
+
+    def part(self, chosen):
+        """Return the Part of some pages, an array of bool."""
+        return Part(_size(self.private & chosen), _size(self.merged & chosen))
+
+
 def check_size(ram_size_bytes):
     """Check that page types can be read in guests with this much RAM.
 
@@ -77,20 +95,37 @@ def check_size(ram_size_bytes):
             ' with --ksm-counts ""')
 
 
-def of_guest(guest, ram_size_bytes, host_flags):
-    """Return the Parts of a guest's RAM by type, a dict with all TYPES.
+def look(guest, ram_size_bytes, host_flags):
+    """Return a Look at the pages of a guest's RAM.
 
     :param guest: a running demo.guest.Guest that takes scripts
     :param ram_size_bytes: the size of its RAM, LIMIT_BYTES at most
     :param host_flags: as host_flags() has them, taken just now
     :raises: BenchFailed if one of the kernels doesn't tell
     """
-    types = guest_types(_guest_flags(guest, ram_size_bytes))
-    private, merged = host_states(_pagemap(guest.pid, ram_size_bytes),
-                                  host_flags)
-    return {name: Part(_size(private & (types == number)),
-                       _size(merged & (types == number)))
+    flags = _guest_flags(guest, ram_size_bytes)
+    return Look(flags, *host_states(_pagemap(guest.pid, ram_size_bytes),
+                                    host_flags))
+
+
+def parts(taken):
+    """Return the Parts of a guest's RAM by type, a dict with all TYPES.
+
+    :param taken: a Look
+    """
+    types = guest_types(taken.flags)
+    return {name: taken.part(types == number)
             for number, name in enumerate(TYPES)}
+
+
+def total(each_parts):
+    """Return the Parts of several guests together.
+
+    :param each_parts: dicts of Parts, with the same keys
+    """
+    return {name: Part(sum(each[name].private_bytes for each in each_parts),
+                       sum(each[name].merged_bytes for each in each_parts))
+            for name in each_parts[0]}
 
 
 def host_flags():
@@ -125,8 +160,13 @@ def guest_types(flags):
     types[(flags & _BUDDY) != 0] = _FREE
     # the device's frames, and holes, hold nothing of the guest
     types[(flags & _NOPAGE) != 0] = _KERNEL
+    return types[heads(flags)]
+
+
+def heads(flags):
+    """Return the number of each page's head, of itself in a single page."""
     head = numpy.where((flags & _TAIL) == 0, numpy.arange(len(flags)), 0)
-    return types[numpy.maximum.accumulate(head)]
+    return numpy.maximum.accumulate(head)
 
 
 def host_states(entries, flags):

@@ -34,6 +34,8 @@ class Sample:
     :ivar base_mapped: of the base, each page once; reclaimable
     :ivar page_structs: of ram, what guests keep for the device's pages
     :ivar types: of ram, {type: pagetypes.Part}; empty where not looked at
+    :ivar explained: of ram, {kind of explain.KINDS: pagetypes.Part}, where
+        that was asked for
     :ivar estimated: of stock guests without KSM, what ram would be with
         FlexMem (nova-flexmem host estimate); None where not estimated
     """
@@ -48,6 +50,8 @@ class Sample:
     base_mapped: int
     page_structs: int
     types: dict[str, pagetypes.Part]
+    explained: dict[str, pagetypes.Part] = dataclasses.field(
+        default_factory=dict)
     estimated: int | None = None
 
     @property
@@ -57,8 +61,11 @@ class Sample:
     def row(self):
         """Return it as a dict of numbers and texts."""
         row = {field.name: getattr(self, field.name)
-               for field in dataclasses.fields(self) if field.name != 'types'}
-        for name, part in self.types.items():
+               for field in dataclasses.fields(self)
+               if field.name not in ('types', 'explained')}
+        parts = self.types | {f'explained: {name}': part
+                              for name, part in self.explained.items()}
+        for name, part in parts.items():
             row[f'{name}, private'] = part.private_bytes
             row[f'{name}, merged'] = part.merged_bytes
         return row
@@ -131,6 +138,7 @@ def figures(seen, ksm_counts):
                 ' VMs and then measured', 'MiB', samples))
     for count in ksm_counts:
         figures += _at(seen, count)
+        figures += _explained(seen, count)
     figures.append(results.Figure('power-on to multi-user', 's', seen.boots))
     return figures
 
@@ -178,6 +186,16 @@ def _at(seen, count):
                  lambda each: each.cpu_s),
         of_scans("ksmd's processor time in each hour after", 's',
                  lambda each: each.cpu_s_per_hour)]
+
+
+def _explained(seen, count):
+    """Return the Figures of what one guest has, by kind of page."""
+    samples = {_column(each.kind, each.ksm): each for each in seen.samples
+               if each.guests == count and each.explained}
+    names = next((list(each.explained) for each in samples.values()), [])
+    return [results.Figure(f'{count} VMs, one of them: {name}', 'MiB', {
+        column: [each.explained[name].private_bytes / count / units.Mi]
+        for column, each in samples.items()}) for name in names]
 
 
 def _column(kind, way):

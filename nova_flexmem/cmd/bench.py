@@ -59,6 +59,9 @@ class Density(benchmark.Benchmark):
             '--at-once', type=arguments.at_least_one, default=1, metavar='N',
             help='guests that boot side by side; default: %(default)s')
         parser.add_argument(
+            '--explain', action='store_true', help='tell by kind of page what'
+            ' the RAM of a guest holds, where KSM is measured')
+        parser.add_argument(
             '--fit', type=_size, metavar='SIZE', help='measure how many'
             ' guests fit into SIZE of memory instead, for example 3G')
 
@@ -83,7 +86,8 @@ class Density(benchmark.Benchmark):
             density.Options(
                 workload=parsed_args.workload, counts=parsed_args.counts,
                 ksm_counts=parsed_args.ksm_counts,
-                at_once=parsed_args.at_once, guest=guest),
+                at_once=parsed_args.at_once,
+                explain=parsed_args.explain, guest=guest),
             parsed_args.work, reporter)
 
 

@@ -54,6 +54,18 @@ class FiguresTest(testtools.TestCase):
     def _samples(self, name):
         return self.figures[name].samples
 
+    def test_explained(self):
+        before, after = (_sample('flexmem', 2, way, cache=(1, 0))
+                         for way in ('off', 'once'))
+        for sample, private in ((before, 60), (after, 40)):
+            sample.explained = {'slab': pagetypes.Part(private * MIB, MIB)}
+        figures = {figure.name: figure for figure in seen.figures(
+            seen.Seen([before, after], [], [], {}), (2,))}
+        self.assertEqual({'flexmem': [30], 'flexmem + KSM once': [20]},
+                         figures['2 VMs, one of them: slab'].samples)
+        self.assertEqual(60 * MIB, before.row()['explained: slab, private'])
+        self.assertFalse([name for name in self.figures if 'one of' in name])
+
     def test_slopes(self):
         slopes = self._samples('guest RAM per further VM (slope)')
         self.assertAlmostEqual(300, slopes['stock'][0])
