@@ -338,6 +338,36 @@ class ModulesTest(InitTestCase):
             self.assertEqual([f'a.ko 2 b="{value}" ', 'd.ko 1  ',
                               'e.ko 1  '], self.load('a', 'd', 'e'))
 
+    def add_pci(self, *devices):
+        for number, device in enumerate(devices):
+            for name, value in zip(('vendor', 'device', 'class'), device):
+                self.write(f'sys/bus/pci/devices/0000:00:0{number}.0/{name}',
+                           f'{value}\n')
+
+    def test_drivers_of_devices_that_are_not_there(self):
+        drivers = ('virtio_blk', 'virtio_scsi', 'sd_mod', 'libata',
+                   'ata_piix', 'ahci', 'cdrom', 'sr_mod', 'nd_virtio',
+                   'virtio_pmem')
+
+        def loaded():
+            return [line.split('.')[0] for line in self.load(*drivers)]
+
+        self.write('proc/cmdline', 'quiet\n')
+        self.assertEqual([*drivers], loaded())  # the kernel tells of none
+        self.add_pci(('0x1af4', '0x1001', '0x010000'))
+        self.assertEqual(['virtio_blk', 'libata'], loaded())
+        cd, scsi = ['cdrom', 'sr_mod'], ['virtio_scsi', 'sd_mod']
+        for device, wanted in (
+                (('0x1af4', '0x1004', '0x010000'), [*scsi, *cd]),
+                (('0x1af4', '0x1048', '0x010000'), [*scsi, *cd]),
+                (('0x1af4', '0x105b', '0x058000'),
+                 ['nd_virtio', 'virtio_pmem']),
+                (('0x8086', '0x7010', '0x010180'), ['ata_piix', *cd]),
+                (('0x8086', '0x2922', '0x010601'), ['ahci', *cd])):
+            self.add_pci(('0x8086', '0x1237', '0x060000'), device)
+            self.assertEqual({'virtio_blk', 'libata', *wanted},
+                             set(loaded()), device)
+
     def test_reporting_order(self):
         path = 'sys/module/page_reporting/parameters/page_reporting_order'
         self.run_script('set_reporting_order 9')  # the kernel has none
