@@ -27,10 +27,10 @@ from nova_flexmem import guest
 
 BUSYBOX = '/bin/busybox'
 
-_APPLETS = ('sh', 'cat', 'chown', 'chroot', 'echo', 'find', 'grep', 'insmod',
-            'ln', 'mkdir', 'mount', 'mv', 'od', 'poweroff', 'readlink', 'rm',
-            'sleep', 'stat', 'switch_root', 'sync', 'tail', 'umount',
-            *ownkernel.APPLETS)
+_APPLETS = ('sh', 'cat', 'chmod', 'chown', 'chroot', 'echo', 'find', 'grep',
+            'insmod', 'ln', 'mkdir', 'mount', 'mv', 'od', 'poweroff',
+            'readlink', 'rm', 'sleep', 'stat', 'switch_root', 'sync', 'tail',
+            'umount', *ownkernel.APPLETS)
 _FOLDERS = ('.', 'bin', 'dev', ownkernel.FOLDER, 'modules', 'proc', 'run',
             'sys')
 _GUEST = os.path.dirname(guest.__file__)
@@ -45,7 +45,8 @@ _FILE_MODE = stat.S_IFREG | 0o644
 _LINK_MODE = stat.S_IFLNK | 0o777
 
 #: The scripts, and their modes.
-_SCRIPTS = {'init': _PROGRAM_MODE, 'direct.sh': _FILE_MODE}
+_SCRIPTS = {'init': _PROGRAM_MODE, 'direct.sh': _FILE_MODE,
+            'programs.sh': _FILE_MODE}
 
 
 def pack(modules):

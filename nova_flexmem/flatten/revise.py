@@ -23,6 +23,9 @@ _MENU_BYTES = 1 << 20
 _ENTRY_BYTES = 1 << 16
 _TABLE_BYTES = 1 << 16
 
+#: What /init put there, see guest/programs.sh; it leads nowhere elsewhere.
+_LINK, _TARGET = '/usr/local/sbin/grub-install', '/run/flexmem/grub-install'
+
 _TABLES = {operating_system.FSTAB: fstab.restore,
            operating_system.CRYPTTAB: crypttab.restore}
 
@@ -48,6 +51,8 @@ def revise(appliance, tree, folder, originals, delta_uuid):
     :param delta_uuid: of the delta's filesystem
     :raises: ValueError if what the image says of it is not enough
     """
+    appliance.shell(f'[ "$(readlink /sysroot{_LINK})" != {_TARGET} ] ||'
+                    f' rm -f /sysroot{_LINK}')
     for path, restore in _TABLES.items():
         text = tree.read_text(path, _TABLE_BYTES)
         _write(appliance, folder, path, text, restore(text))

@@ -83,7 +83,7 @@ class PreflightTest(testtools.TestCase):
         store = harness.new_store(self.folder)
         scripts = os.path.join(self.folder, 'scripts')
         os.mkdir(scripts)
-        for name in ('init', 'direct.sh'):
+        for name in initramfs._SCRIPTS:
             with open(os.path.join(scripts, name), 'w') as f:
                 f.write('#!/bin/busybox sh\n'
                         'echo "flexmem: FATAL: it was edited"\npoweroff -f\n')

@@ -159,7 +159,7 @@ pack_initramfs() {
     done
     # the kernel takes archives one behind the other
     if ! { cd "$INITRAMFS" &&
-            find init direct.sh bin kexec | cpio -o -H newc &&
+            find init direct.sh programs.sh bin kexec | cpio -o -H newc &&
             cd "$NEXT" && find . | cpio -o -H newc; } \
             > "$NEXT.cpio" 2> /dev/null; then
         cd /

@@ -53,7 +53,7 @@ class BootFilesTest(testtools.TestCase):
                 os.unlink(os.path.join(target, name))
             scripts = os.path.join(folder, 'scripts')
             os.mkdir(scripts)
-            for name in ('init', 'direct.sh'):
+            for name in initramfs._SCRIPTS:
                 with open(os.path.join(scripts, name), 'wb') as f:
                     f.write(init)
             with fixtures.MonkeyPatch('nova_flexmem.build.initramfs._GUEST',

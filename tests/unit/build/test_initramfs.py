@@ -25,7 +25,7 @@ from nova_flexmem import exception
 from nova_flexmem import guest
 
 _APPLETS = """\
-awk cat chown chroot cmp cpio echo find grep insmod ln mkdir mount mv od \
+awk cat chmod chown chroot cmp cpio echo find grep insmod ln mkdir mount mv od \
 poweroff readlink reboot rm sed sh sleep stat switch_root sync tail umount \
 uname xzcat zcat""".split()
 
@@ -39,7 +39,7 @@ _LISTING = '\n'.join([
     'dev', 'direct.sh', 'init', 'kexec',
     *(f'kexec/{name}' for name in _OF_OWN_KERNELS),
     'modules', 'modules/b.ko', 'modules/ext4.ko',
-    'modules/order', 'proc', 'run', 'sys', ''])
+    'modules/order', 'proc', 'programs.sh', 'run', 'sys', ''])
 
 _MODULES = (('ext4', b'\x7fELF one'), ('b', b'\x7fELF two'))
 
