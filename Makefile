@@ -12,6 +12,9 @@ UPGRADES ?=
 # Of make flavor-test: numbers of combinations; none: all
 FLAVORS ?=
 
+# Of make guest-test: which guests, or rows of them (GROUP.ROW); none: all
+GUESTS ?=
+
 # Of make test-releases: which series of OpenStack; none: all
 RELEASES ?=
 
@@ -20,7 +23,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cloud-test ceph-test nova-test test-releases upgrade-test flavor-test long-test move-test drills fuzz genconfig clean
+.PHONY: help demo test cloud-test ceph-test nova-test test-releases upgrade-test flavor-test guest-test long-test move-test drills fuzz genconfig clean
 
 help:
 	@echo 'make demo       boot stock and FlexMem guests of one image, compare'
@@ -46,6 +49,9 @@ help:
 	@echo '                guests of all kinds of flavors, any two values of two'
 	@echo '                properties together in one, with a table; half an hour'
 	@echo '                (make flavor-test FLAVORS="3 7")'
+	@echo 'make guest-test what software expects of a server, with packages of'
+	@echo '                Debian in guests, with a table; hours'
+	@echo '                (make guest-test GUESTS="files tools.lmdb")'
 	@echo 'make drills     fault drills: kill -9, full and broken disks and more,'
 	@echo '                with a table of what came of them; takes about an hour'
 	@echo '                (make drills DRILLS="killed|manifest")'
@@ -99,6 +105,10 @@ move-test:
 flavor-test:
 	@tools/setup.sh demo test
 	.venv/bin/python -m tests.flavors $(FLAVORS)
+
+guest-test:
+	@tools/setup.sh demo test
+	.venv/bin/python -m tests.guests $(GUESTS)
 
 drills:
 	@tools/setup.sh demo test drills

@@ -207,6 +207,11 @@ class Guest:
                 raise
 
     @property
+    def domain(self):
+        """Its libvirt.virDomain, while it runs."""
+        return self._domain
+
+    @property
     def pid(self):
         """The id of its QEMU process."""
         with open(os.path.join(_PIDFILES, f'{self.name}.pid'),

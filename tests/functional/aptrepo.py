@@ -14,9 +14,12 @@
 
 It holds what Debian has published since the point release that the demo's
 bookworm images are made from, so that upgrading such a guest has work to do.
-In the guest, with the ISO mounted on /mnt, the source is SOURCE.
+In the guest, with the ISO mounted on /mnt, the source is SOURCE. To guests it
+is Debian's archive of security fixes, by its Release file.
 """
 
+import contextlib
+import email.utils
 import glob
 import hashlib
 import os
@@ -33,7 +36,23 @@ SOURCE = 'deb [trusted=yes] file:/mnt ./'
 PACKAGES = ('liblzma5', 'libexpat1', 'libssl3', 'openssl')
 KERNEL = 'linux-image-cloud-amd64'
 
+#: Of the boot loader, whose installation a guest may repeat.
+REINSTALLED = ('grub-pc', 'grub-pc-bin', 'grub2-common')
+
 _TIMEOUT_S = 300
+
+
+_RELEASE = f"""\
+Origin: Debian
+Label: Debian-Security
+Suite: stable-security
+Codename: {SUITE}-security
+Architectures: amd64
+Components: main
+Date: {{date}}
+SHA256:
+ {{sha256}} {{size}} Packages
+"""
 
 
 def make_iso(path):
@@ -42,34 +61,65 @@ def make_iso(path):
     :param path: of the file to write; scratch files lie beside it
     :returns: the name of the kernel package that KERNEL now stands for
     """
-    scratch = f'{path}.apt'
-    packages = os.path.join(scratch, 'packages')
-    os.makedirs(packages)
-    try:
-        options = _prepare(scratch)
-        process.run('apt-get', *options, 'update', timeout_s=_TIMEOUT_S)
+    with _scratch(path) as (folder, options):
         kernel = _kernel(options)
-        process.run('env', f'--chdir={packages}', 'apt-get', *options,
+        process.run('env', f'--chdir={folder}', 'apt-get', *options,
                     'download', KERNEL, kernel, *PACKAGES,
                     timeout_s=_TIMEOUT_S)
-        with open(os.path.join(packages, 'Packages'), 'w',
-                  encoding='utf-8') as f:
-            for deb in sorted(glob.glob(os.path.join(packages, '*.deb'))):
-                f.write(_entry(deb))
+    return kernel
+
+
+def make_upgrade_iso(path, status, packages, suite=SUITE):
+    """Write an ISO image with all upgrades of a system, and more packages.
+
+    :param path: of the file to write; scratch files lie beside it
+    :param status: the system's /var/lib/dpkg/status
+    :param packages: what else can be installed, with all it depends on
+    :param suite: where all of it is from
+    """
+    with _scratch(path, status, suite) as (folder, options):
+        for words in (['full-upgrade'], *(['install', name]
+                                          for name in packages),
+                      ['install', '--reinstall', *REINSTALLED]):
+            process.run('apt-get', *options, '-o',
+                        f'Dir::Cache::archives={folder}', '--yes',
+                        '--download-only', '--no-install-recommends', *words,
+                        timeout_s=_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def _scratch(path, status='', suite=SUITE):
+    """Give a folder for packages, and apt's options; make an ISO of it."""
+    scratch = f'{path}.apt'
+    packages = os.path.join(scratch, 'packages')
+    os.makedirs(os.path.join(packages, 'partial'))
+    try:
+        options = _prepare(scratch, status, suite)
+        process.run('apt-get', *options, 'update', timeout_s=_TIMEOUT_S)
+        yield packages, options
+        shutil.rmtree(os.path.join(packages, 'partial'))
+        index = ''.join(map(_entry, sorted(
+            glob.glob(os.path.join(packages, '*.deb'))))).encode()
+        digest = hashlib.sha256(index).hexdigest()
+        for name, text in (
+                ('Packages', index), ('Release', _RELEASE.format(
+                    date=email.utils.formatdate(usegmt=True), sha256=digest,
+                    size=len(index)).encode())):
+            with open(os.path.join(packages, name), 'wb') as f:
+                f.write(text)
         process.run('xorriso', '-as', 'mkisofs', '-quiet', '-J', '-R',
                     '-V', VOLUME, '-o', path, packages, timeout_s=_TIMEOUT_S)
     finally:
         shutil.rmtree(scratch)
-    return kernel
 
 
-def _prepare(scratch):
+def _prepare(scratch, status, suite):
     """Return apt options that keep its state in a folder, made for it."""
     for folder in ('state/lists/partial', 'cache/archives/partial'):
         os.makedirs(os.path.join(scratch, folder))
-    for name, lines in (('sources.list', sources.for_suite(SUITE)),
-                        ('status', [])):
-        with open(os.path.join(scratch, name), 'w', encoding='ascii') as f:
+    for name, lines in (('sources.list', sources.for_suite(suite)),
+                        ('status', status.splitlines())):
+        with open(os.path.join(scratch, name), 'w', encoding='utf-8') as f:
             f.writelines(f'{line}\n' for line in lines)
     settings = {'Dir::State': f'{scratch}/state',
                 'Dir::State::status': f'{scratch}/status',

@@ -33,6 +33,8 @@ from nova_flexmem import process
 from nova_flexmem.store import basefiles
 from tests.functional import aptrepo
 from tests.functional import harness
+from tests.guests import groups
+from tests.guests import rows
 
 _DIRECT_PATHS = ('/var/lib/docker', '/etc/direct')
 
@@ -248,6 +250,13 @@ class BookwormExt4Test(LifeTest, LayersTestCase):
                      ' && ! mountpoint -q /var/lib/docker'
                      ' && systemctl start local-fs.target'
                      ' && mountpoint -q /var/lib/docker')
+
+    def test_what_software_expects_of_files(self):
+        scene = rows.Scene(self.shared_guest())
+        faults = {row.name: row.run(scene)[0]
+                  for row in groups.GROUPS['files'].rows}
+        self.assertEqual({}, {name: fault for name, fault in faults.items()
+                              if fault})
 
     def test_guest_can_not_change_the_base(self):
         guest = self.shared_guest()
