@@ -13,6 +13,7 @@
 """Targets: what tenants tell Nova, and the domains of their instances."""
 
 import contextlib
+import dataclasses
 import types
 
 from lxml import etree
@@ -71,9 +72,8 @@ def direct_paths(data):
     """Direct paths, one a line, and the image's kernel command line."""
     texts = form.parts(data)
     paths = form.text(texts['']).splitlines()
-    boot = types.SimpleNamespace(
-        kernel_args=form.text(texts.get('args', b'')), base_uuid='7',
-        layout='0' * 32, rootfs='erofs')
+    boot = dataclasses.replace(
+        _BOOT, kernel_args=form.text(texts.get('args', b'')), base_uuid='7')
     try:
         line = cmdline.build(boot, 'disk', paths, 0, '')
     except ValueError:
