@@ -39,8 +39,8 @@ _STATE = 'state.json'
 
 def boot_id():
     """Return what names this version's /init and hand-over code."""
-    return hashlib.sha256(
-        f'{handover.version()} {initramfs.version()}'.encode()).hexdigest()[:16]
+    versions = f'{handover.version()} {initramfs.version()}'
+    return hashlib.sha256(versions.encode()).hexdigest()[:16]
 
 
 def folder(store, base):

@@ -98,7 +98,8 @@ def _deb_member(f, wanted):
         name = header[:16].decode(errors='replace').strip().rstrip('/')
         size = archives.number_of(header[48:58], 10)
         if name.startswith(wanted):
-            return archives.Stream(f, size, name.removeprefix(wanted).lstrip('.'))
+            return archives.Stream(
+                f, size, name.removeprefix(wanted).lstrip('.'))
         f.seek(size + size % 2, io.SEEK_CUR)
     raise ValueError(f'it has no {wanted}')
 
@@ -115,7 +116,8 @@ def _rpm(f, path):
     def archive(f):
         f.seek(offset)
         size = os.fstat(f.fileno()).st_size - offset
-        return archives.cpio(archives.Stream(f, size, facts.get('payload', 'gzip')))
+        return archives.cpio(archives.Stream(
+            f, size, facts.get('payload', 'gzip')))
 
     return Package(facts['name'], f'{facts["version"]}-{facts["release"]}',
                    archive, path)

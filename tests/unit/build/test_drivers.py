@@ -208,7 +208,8 @@ class HostilePackagesTest(DriversTestCase):
 
     def test_sizes_that_are_not_true(self):
         content = driversamples.tar({'lib/modules/6.1/nfit.ko': b'x'})
-        for size in (b'77777777777\0', b'-0000000001\0', b'\x80' + b'\xff' * 11):
+        for size in (b'77777777777\0', b'-0000000001\0',
+                     b'\x80' + b'\xff' * 11):
             changed = content[:124] + size + content[136:]
             deb = driversamples.deb('x', '1', {})
             deb = deb[:deb.index(b'data.tar')] + (

@@ -25,8 +25,8 @@ from nova_flexmem import exception
 from nova_flexmem import guest
 
 _APPLETS = """\
-awk cat chmod chown chroot cmp cpio echo find grep insmod ln mkdir mount mv od \
-poweroff readlink reboot rm sed sh sleep stat switch_root sync tail umount \
+awk cat chmod chown chroot cmp cpio echo find grep insmod ln mkdir mount mv \
+od poweroff readlink reboot rm sed sh sleep stat switch_root sync tail umount \
 uname xzcat zcat""".split()
 
 _OF_OWN_KERNELS = """\

@@ -44,8 +44,8 @@ class MeasureTest(testtools.TestCase):
             roottree.measure(_Shell(folder, '/sysroot', tree)))
 
     def test_answers_that_are_none(self):
-        for answer in ('', '1 2', '1 2 0', '1 2 x 0', '1e3 2 0 0', '1 -2 0 0',
-                     '1 2 3 4 5', f'{"9" * 5000} 1 0 0'):
+        for answer in ('', '1 2', '1 2 0', '1 2 x 0', '1e3 2 0 0',
+                       '1 -2 0 0', '1 2 3 4 5', f'{"9" * 5000} 1 0 0'):
             e = self.assertRaises(exception.ProgramFailed, roottree.measure,
                                   _Answer(answer))
             self.assertIn('not four sizes', str(e))
