@@ -59,6 +59,7 @@ class Guest:
     :param xml: its domain XML
     :param folder: a stock.Folder with its files
     :param needs_cloud_init: whether cloud-init starts its control shell
+    :ivar domain: its libvirt.virDomain, while it runs
     """
 
     def __init__(self, connection, name, xml, folder, needs_cloud_init=False):
@@ -67,7 +68,7 @@ class Guest:
         self._connection = connection
         self._folder = folder
         self._needs_cloud_init = needs_cloud_init
-        self._domain: typing.Any = None
+        self.domain: typing.Any = None
         self._shell: typing.Any = None
 
     def __enter__(self):
@@ -87,14 +88,14 @@ class Guest:
         :raises: DemoFailed if libvirt refuses
         """
         try:
-            self._domain = self._connection.createXML(
+            self.domain = self._connection.createXML(
                 self.xml, libvirt.VIR_DOMAIN_START_AUTODESTROY
                 | libvirt.VIR_DOMAIN_START_PAUSED)
             self._shell = shell.Shell(self._folder.shell)
             if before:
                 before(self.pid)
             self._power_on = time.monotonic()
-            self._domain.resume()
+            self.domain.resume()
         except (libvirt.libvirtError, OSError) as e:
             self.destroy()
             raise self._failed(str(e))
@@ -183,11 +184,11 @@ class Guest:
 
     def suspend(self):
         """Stop the guest's processor; its clock stops with it."""
-        self._domain.suspend()
+        self.domain.suspend()
 
     def resume(self):
         """Let a suspended guest go on."""
-        self._domain.resume()
+        self.domain.resume()
 
     def cut_power(self):
         """End the guest as a power cut of its host would."""
@@ -199,17 +200,12 @@ class Guest:
         if self._shell:
             self._shell.close()
         try:
-            if self._domain:
-                self._domain.destroy()
+            if self.domain:
+                self.domain.destroy()
         except libvirt.libvirtError as e:
             if e.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN,
                                           libvirt.VIR_ERR_OPERATION_INVALID):
                 raise
-
-    @property
-    def domain(self):
-        """Its libvirt.virDomain, while it runs."""
-        return self._domain
 
     @property
     def pid(self):
@@ -238,7 +234,7 @@ class Guest:
 
     def _running(self):
         try:
-            return self._domain.isActive()
+            return self.domain.isActive()
         except libvirt.libvirtError as e:
             if e.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
