@@ -83,7 +83,8 @@ USED = {
         'extra_specs',
         'memory_mb',
         'name',
-        'root_gb'),
+        'root_gb',
+        'vcpus'),
     'nova.objects.ImageMeta': (
         'from_image_ref(context, image_api, image_ref)',
         'from_instance(instance)',
