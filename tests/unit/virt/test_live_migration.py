@@ -215,6 +215,7 @@ class SourceTest(MovableTest):
         That is after it has rolled the move back, as the guest tells it to.
         """
         instance = self.running()
+        libvirt.virResetLastError()  # its message would be the exception's
         self.guest.failure = libvirt.libvirtError('QEMU closed the monitor')
         data = self.data()
         migratedata.tell_place(data, moving.Place('/r', '/k', '/i', ['-x']))
