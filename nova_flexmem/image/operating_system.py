@@ -14,6 +14,7 @@
 
 import dataclasses
 import os
+import shlex
 
 from nova_flexmem import exception
 from nova_flexmem.image import crypttab
@@ -28,6 +29,16 @@ _MAX_TABLE_BYTES = 1 << 16
 
 #: Where the appliance has the tree.
 _SYSROOT = '/sysroot'
+
+#: Counts the places below a folder that have the subvolume of the root
+#: filesystem. The topmost folder of a subvolume of btrfs is number 256, and
+#: each subvolume has a device number of its own, wherever it is mounted.
+#: snapper has it two folders deep.
+_COUNT_ROOTS = f"""
+[ "$(stat -f -c %T {{folder}})" = btrfs ] || {{{{ echo 0; exit; }}}}
+find {{folder}} -maxdepth 3 -type d -inum 256 -printf '%D\\n' |
+    grep -cx "$(stat -c %d {_SYSROOT})" || true
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +126,17 @@ def _mount_at(appliance, mountable, point):
     """Mount a filesystem of the image, where the image's links lead to.
 
     They must not be followed by the appliance itself: it would mount the
-    filesystem over its own programs.
+    filesystem over its own programs. A folder of snapshots stays empty if one
+    is the root filesystem, which would be in the base twice.
     """
     # a line feed in it is refused below
     point = '\n'.join(appliance.command('realpath', point))
-    if point != '/':
-        appliance.command('mount-ro', mountable, point)
+    if point == '/':
+        return
+    appliance.command('mount-ro', mountable, point)
+    if appliance.shell(_COUNT_ROOTS.format(
+            folder=shlex.quote(_SYSROOT + point))) != ['0']:
+        appliance.command('umount', point)
 
 
 class Tree:

@@ -144,10 +144,13 @@ class VendorsTest(shapes.ShapesTestCase):
         cls.partitions(a, disk, -2048)
         a.shell(f'mkfs.btrfs -q -L root {disk}1')
         files = shapes.system(
-            'opensuse-leap', '16.0', 'LABEL=root / btrfs defaults 0 0\n',
-            shapes.kernel('6.12.0-160000.5-default'))
+            'opensuse-leap', '16.0', 'LABEL=root / btrfs defaults 0 0\n'
+            'LABEL=root /.snapshots btrfs subvol=/@/.snapshots 0 0\n',
+            shapes.kernel('6.12.0-160000.5-default'),
+            {'/.snapshots/README': b'covered\n'})
         a.command('mount', f'{disk}1', '/')
         a.command('btrfs-subvolume-create', '/@')
+        a.command('btrfs-subvolume-create', '/@/.snapshots')
         a.shell('mkdir -p /sysroot/@/.snapshots/1 /sysroot/@/.snapshots/2')
         a.command('btrfs-subvolume-create', '/@/.snapshots/1/snapshot')
         a.command('umount-all')
@@ -159,8 +162,10 @@ class VendorsTest(shapes.ShapesTestCase):
                 ' 1/snapshot')
 
     def test_opensuse(self):
-        self.assertEqual('6.12.0-160000.5-default',
-                         self.build('opensuse').kernel_release)
+        manifest = self.build('opensuse')
+        self.assertEqual('6.12.0-160000.5-default', manifest.kernel_release)
+        # the system is in it once, and not as a snapshot again
+        self.assertLess(manifest.files['root.pmem'].size_bytes, 6 << 20)
 
     @classmethod
     def make_suse_minimal(cls, a, disk):
